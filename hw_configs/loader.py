@@ -89,7 +89,8 @@ def load_chip(name: str = "loihi2", file: Path | None = None) -> Chip:
     limits = data.get("limits", {})
     unknown = sorted(set(limits) - set(wanted))
     if unknown:
-        raise HwConfigError(f"{where}: limits.{unknown[0]}: unknown key, known: {', '.join(wanted)}")
+        raise HwConfigError(f"{where}: limits.{unknown[0]}: unknown key, known: "
+                            f"{', '.join(wanted)}")
     return Chip(
         name=_typed(data, "name", str, where),
         checked=_typed(data, "checked", str, where),

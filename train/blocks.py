@@ -1,0 +1,105 @@
+"""SLAYER's cuba blocks run time first: (T, N, ...) in, spikes (T, N, ...) out.
+
+Weights, names and neuron parameters are SLAYER's; only the order of the axes and the neuron's
+backward differ (train.neuron). The step of delay that SLAYER adds per block is left to the
+chip's schedule.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.neuron import Lif
+from train.slayer import slayer
+
+
+class _TimeFirst:
+    """Mixed into a SLAYER block: swaps in our neuron and merges T and N around the synapse."""
+
+    neuron: Lif
+
+    def _setup(self, neuron: Lif) -> None:
+        self.neuron = neuron
+
+    def current(self, x: Tensor) -> Tensor:
+        """Synaptic currents (T, N, ...) of inputs (T, N, ...)."""
+        return self._synapse2d(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(self.current(x))[0]
+
+    def _synapse2d(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _slayer_neuron(neuron: Lif) -> dict:
+    """Parameters for the neuron that SLAYER's constructor builds and `_setup` replaces."""
+    return {"threshold": neuron.threshold, "current_decay": 1.0, "voltage_decay": 0.0}
+
+
+class Dense(_TimeFirst, slayer.block.cuba.Dense):
+    """Fully connected block, (T, N, in) -> (T, N, out)."""
+
+    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
+        super().__init__(_slayer_neuron(neuron), inputs, outputs, delay_shift=False,
+                         pre_hook_fx=None)
+        self._setup(neuron)
+
+    def step(self, x: Tensor, r: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One tick: inputs (N, in) and membranes (N, out) or None -> spikes, membranes."""
+        spikes, r = self.neuron(self.current(x[None]), r)
+        return spikes[0], r
+
+    def _synapse2d(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.synapse.weight.flatten(1))
+
+
+class Conv(_TimeFirst, slayer.block.cuba.Conv):
+    """3x3 convolution with stride 2, (T, N, C, H, W) -> (T, N, C', H/2, W/2)."""
+
+    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
+        super().__init__(_slayer_neuron(neuron), inputs, outputs, 3, stride=2, padding=1,
+                         delay_shift=False, pre_hook_fx=None)
+        self._setup(neuron)
+
+    def _synapse2d(self, x: Tensor) -> Tensor:
+        weight = self.synapse.weight[..., 0].contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, stride=2, padding=1)
+
+
+class ConvT(_TimeFirst, slayer.block.cuba.ConvT):
+    """3x3 transposed convolution, output padding stride - 1: stride 2 doubles H and W."""
+
+    def __init__(self, inputs: int, outputs: int, neuron: Lif, stride: int = 2) -> None:
+        super().__init__(_slayer_neuron(neuron), inputs, outputs, 3, stride=stride, padding=1,
+                         delay_shift=False, pre_hook_fx=None)
+        # SLAYER takes no such argument, but its synapse (a ConvTranspose3d) honours the field.
+        self.synapse.output_padding = (stride - 1, stride - 1, 0)
+        self._setup(neuron)
+
+    def _synapse2d(self, x: Tensor) -> Tensor:
+        weight = self.synapse.weight[..., 0].contiguous(memory_format=torch.channels_last)
+        return F.conv_transpose2d(x, weight, stride=self.synapse.stride[0], padding=1,
+                                  output_padding=self.synapse.output_padding[0])
+
+
+class Readout(ConvT):
+    """Stride-1 transposed convolution into membranes that never fire.
+
+    u = sum_t keep^(T-t) I_t: the convolution is linear, so the spikes are summed first and
+    convolved once. (T, N, C, H, W) -> (N, C', H, W).
+    """
+
+    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
+        super().__init__(inputs, outputs, neuron, stride=1)
+        bound = (9 * outputs) ** -0.5  # torch's default for a transposed convolution
+        self.bias = torch.nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = self.neuron.keep_register / 4096
+        weights = keep ** torch.arange(len(x) - 1, -1, -1, device=x.device, dtype=x.dtype)
+        total = torch.tensordot(weights, x, dims=1)
+        u = self._synapse2d(total.contiguous(memory_format=torch.channels_last))
+        return u + (self.bias * weights.sum())[:, None, None]

@@ -1,0 +1,110 @@
+"""model.pt and checkpoints/last.pt: state, config and provenance in one file of plain values.
+
+Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
+`weights_only=True`: a checkpoint cannot run code.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import platform
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from train.config import RunConfig, from_dict
+from train.files import UserError, replacing
+from train.fsvae import FSVAE
+
+FORMAT = "fsvae-checkpoint"
+FORMAT_VERSION = 1
+_KEYS = ("config", "model", "epoch", "provenance")
+
+
+def save(path: Path, state: dict) -> None:
+    """Write a checkpoint, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **state}, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load(path: Path) -> dict:
+    """Read a checkpoint.
+
+    Raises:
+        UserError: no such file, no checkpoint of ours, or one that would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; train-fsvae writes runs/<name>/model.pt")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a PyTorch checkpoint (text, truncated or another format); "
+                        "expected a model.pt of train-fsvae")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        unsafe = "Unsupported" in str(error) or "weights_only" in str(error).lower()
+        raise UserError(f"{path}: " + (
+            "refused, it holds more than tensors and plain values and could run code"
+            if unsafe else "damaged PyTorch file") + "; expected a model.pt of train-fsvae"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{path}: a PyTorch file, but not a model.pt of train-fsvae")
+    if state.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path}: checkpoint version {state.get('format_version')}, this release "
+                        f"reads {FORMAT_VERSION}; train again or use the matching release")
+    missing = [key for key in _KEYS if key not in state]
+    if missing:
+        raise UserError(f"{path}: '{missing[0]}' is missing; train again")
+    return state
+
+
+def load_model(path: Path) -> tuple[FSVAE, RunConfig, dict]:
+    """The trained model in evaluation mode, its config and the whole state.
+
+    Raises:
+        UserError: as `load`, or the weights do not fit the config.
+    """
+    state = load(path)
+    config = from_dict(state["config"], f"{path}: config")
+    model = FSVAE(config.model)
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"{path}: weights do not fit the config: {detail}") from None
+    bad = [n for n, v in state["model"].items() if not torch.isfinite(v).all()]
+    if bad:
+        raise UserError(f"{path}: '{bad[0]}' is not finite; the training diverged")
+    return model.eval(), config, state
+
+
+def provenance(command: list[str]) -> dict[str, str | bool]:
+    """What is needed to repeat a run: command, commit, versions, machine."""
+    def git(*arguments: str) -> str:
+        try:
+            return subprocess.run(["git", "-C", str(Path(__file__).parent), *arguments],
+                                  capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "unknown"
+
+    return {
+        "command": " ".join(command),
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        **{name: installed(name) for name in ("torch", "lava-dl", "lava-nc", "numpy")},
+    }

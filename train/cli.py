@@ -1,0 +1,114 @@
+"""train-fsvae: train a Fully Spiking VAE.
+
+    train-fsvae --dataset mnist --data-dir data --download
+    train-fsvae --dataset digits --epochs 5
+    train-fsvae --run-dir runs/mnist-0 --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.config import DATASETS, RunConfig, load_toml, nearest, presets, validate
+from train.files import UserError, run_command
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: train_command(sys.argv[1:])))
+
+
+def train_command(arguments: list[str]) -> int:
+    """Parse `arguments` and train.
+
+    Raises:
+        UserError: whatever is wrong with them, in one line.
+    """
+    options = parse(arguments)
+    config = options.run
+    validate(config)
+    run_dir = config.run_dir or Path("runs") / f"{config.dataset}-{config.seed}"
+    last = run_dir / "checkpoints" / "last.pt"
+    if run_dir.exists() and any(run_dir.iterdir()) and not (options.resume or options.force):
+        raise UserError(f"{run_dir}: already holds a run; continue it with --resume, replace it "
+                        "with --force, or choose another --run-dir")
+    if options.resume and not last.is_file():
+        raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
+    import torch  # late, so that --help is quick
+
+    from train.trainer import Trainer
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    trainer = Trainer(config, run_dir, resume=options.resume, command=["train-fsvae", *arguments])
+    trainer.run()
+    print(f"next: export-netx {run_dir / 'model.pt'}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """Train a Fully Spiking VAE. Flags win over --config, that wins over the preset; the
+    defaults below are those of the preset chosen."""
+
+    run: RunConfig
+    preset: str | None = None
+    """Start from train/presets/<preset>.toml (default: the data set's own)."""
+    config: Path | None = None
+    """Settings from a TOML file, over the preset."""
+    resume: bool = False
+    """Continue the run in --run-dir, with its own settings."""
+    force: bool = False
+    """Write over an existing run."""
+
+
+def parse(arguments: list[str]) -> Command:
+    """The command line, on top of the preset or file it names.
+
+    Raises:
+        UserError: an unknown preset, data set or file, or a resumed run that is not there.
+    """
+    import tyro
+
+    # What the defaults are depends on these few, so they are looked up first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--dataset")
+    first.add_argument("--preset")
+    first.add_argument("--config", type=Path)
+    first.add_argument("--run-dir", type=Path)
+    first.add_argument("--resume", action="store_true")
+    try:
+        known, _ = first.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+    return tyro.cli(Command, args=arguments, default=Command(_base(known)), prog="train-fsvae",
+                    config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+
+
+def _base(known: argparse.Namespace) -> RunConfig:
+    shipped = presets()
+    if known.dataset is not None and known.dataset not in DATASETS:
+        raise UserError(f"unknown data set '{known.dataset}'{nearest(known.dataset, DATASETS)}; "
+                        f"known: {', '.join(DATASETS)}")
+    if known.resume:
+        if known.run_dir is None:
+            known.run_dir = Path("runs") / f"{known.dataset or RunConfig.dataset}-{RunConfig.seed}"
+        file = known.run_dir / "config.toml"
+        if not file.is_file():
+            raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
+        return dataclasses.replace(load_toml(file.read_text(), str(file), RunConfig()),
+                                   run_dir=known.run_dir)
+    name = known.preset or known.dataset or RunConfig.dataset
+    if name not in shipped:
+        raise UserError(f"unknown preset '{name}'{nearest(name, shipped)}; "
+                        f"known: {', '.join(sorted(shipped))}")
+    base = load_toml(shipped[name].read_text(), f"preset {name}", RunConfig())
+    if known.config is not None:
+        if not known.config.is_file():
+            raise UserError(f"{known.config}: no such file; --config takes a TOML file")
+        base = load_toml(known.config.read_text(), str(known.config), base)
+    return base

@@ -1,0 +1,246 @@
+"""Every setting of a training run, as frozen dataclasses; the sentence under a field is its help.
+
+Order of precedence: field default, data-set preset (train/presets/*.toml), --config FILE, flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Literal, get_type_hints
+
+import tomli
+
+from train.files import UserError
+
+DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
+
+    image_channels: int = 1
+    """Image channels: 1 gray, 3 colour."""
+    image_size: int = 32
+    """Height and width images are resized to; divisible by 2 per hidden layer."""
+    hidden: tuple[int, ...] = (32, 64, 128, 256)
+    """Channels of the stride-2 encoder convolutions; the decoder mirrors them."""
+    latent: int = 128
+    """C, latent channels."""
+    k: int = 20
+    """Candidate spikes per latent channel, of which one is picked at random."""
+    bottleneck: tuple[int, ...] = (256, 512)
+    """Widths of the first two autoregressive layers of posterior and prior."""
+    ticks: int = 16
+    """T, model steps per image."""
+    lag: int = 1
+    """L, ticks until z is fed back; 4 makes a tick one chip timestep instead of four."""
+    keep: float = 0.25
+    """tau of the LIF neurons: fraction of the membrane kept per tick."""
+    threshold: float = 0.2
+    """V_th of the LIF neurons."""
+    readout_keep: float = 0.8
+    """Fraction of the readout membrane kept per tick."""
+    latent_gain: float = 2.0
+    """tdBN's alpha in posterior and prior (1 elsewhere)."""
+    surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
+    """Shape of the spike's derivative; exponential is SLAYER's."""
+    surrogate_center: Literal["zero", "threshold"] = "zero"
+    """Where the derivative is centred; zero is the authors' code, threshold their paper."""
+    surrogate_width: float = 1.0
+    """Full width of the rectangle, half-width of the triangle, decay of the exponential."""
+    reset_gradient: Literal["through", "ignore"] = "through"
+    """Gradient through the reset: through it (FSVAE), or ignored (SLAYER)."""
+    state_scale: int = 80
+    """SLAYER's scale: membranes live on a grid of 1/(64 * scale); 80 holds V_th = 0.2 exactly."""
+    posterior: Literal["one_pass", "two_pass"] = "one_pass"
+    """Sampling while training: one stateful pass normalised by running statistics, or the
+    authors' draw-then-repeat, normalised by batch statistics."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss: mean squared error + weight * distance(posterior, prior)."""
+
+    distance: Literal["mmd", "kld"] = "mmd"
+    """Distance between posterior and prior."""
+    distance_weight: float = 1.0
+    """Weight of the distance; 2048 is the paper's formula for mmd, 1e-4 the code's for kld."""
+    synapse_time: float = 2.0
+    """tau_syn of the post-synaptic potential in the mmd."""
+    scheduled_sampling: Literal["code", "paper", "off"] = "code"
+    """code: whole batch at once, majority vote; paper: per sample, random pick; off."""
+    scheduled_start: float = 0.1
+    """Chance per tick at the first epoch that the prior sees its own z."""
+    scheduled_end: float = 0.3
+    """Chance per tick towards the last epoch."""
+    scheduled_first_tick: int = 5
+    """First tick (0-based) at which that happens."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW."""
+
+    epochs: int = 150
+    """Passes over the training set."""
+    batch_size: int = 250
+    """Images per step."""
+    lr: float = 1e-3
+    """Learning rate."""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """cosine falls to 5 % of lr over all epochs."""
+    weight_decay: float = 1e-3
+    """AdamW's weight decay."""
+    limit_batches: int | None = None
+    """Stop each epoch after this many steps."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What to train on, where to, and how."""
+
+    dataset: str = "digits"
+    """digits, mnist, fashion-mnist, cifar10, celeba or folder."""
+    data_dir: Path = Path("data")
+    """Folder of the data set (torchvision's root, or a folder of images)."""
+    download: bool = False
+    """Let torchvision download the data set into data_dir."""
+    validation: float = 0.05
+    """Share of the training set kept aside to choose the best epoch."""
+    run_dir: Path | None = None
+    """Where the run goes; default runs/<dataset>-<seed>."""
+    seed: int = 0
+    """Root seed: initial weights, data order, latents and evaluation each get a stream of it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    threads: int | None = None
+    """CPU threads; default all."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+
+def presets() -> dict[str, Path]:
+    """Name to file of every preset shipped."""
+    folder = resources.files("train") / "presets"
+    return {f.name.removesuffix(".toml"): f for f in folder.iterdir() if f.name.endswith(".toml")}
+
+
+def load_toml(text: str, where: str, base: RunConfig) -> RunConfig:
+    """`base` with the settings of a TOML text.
+
+    Raises:
+        UserError: no valid TOML, an unknown key (with the nearest name) or a wrong type.
+    """
+    try:
+        return _overlay(base, tomli.loads(text), where, "")
+    except tomli.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {error}") from None
+
+
+def _overlay(base, values: dict, where: str, prefix: str):
+    hints, changes = get_type_hints(type(base)), {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            raise UserError(f"{where}: unknown setting '{name}'{nearest(key, hints)}")
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = _overlay(current, value, where, f"{name}.")
+        else:
+            changes[key] = _convert(value, hints[key], where, name)
+    return dataclasses.replace(base, **changes)
+
+
+def _convert(value, hint, where: str, name: str):
+    choices = getattr(hint, "__args__", ())
+    if getattr(hint, "__origin__", None) is Literal:
+        if value not in choices:
+            raise UserError(f"{where}: {name} = {value!r}, expected one of {', '.join(choices)}")
+        return value
+    if hint == tuple[int, ...] and isinstance(value, (list, tuple)) and all(
+            type(v) is int for v in value):
+        return tuple(value)
+    wanted = [t for t in (choices if choices and hint != tuple[int, ...] else (hint,))]
+    if Path in wanted and isinstance(value, str):
+        return Path(value)
+    if float in wanted and type(value) is int:
+        return float(value)
+    if type(value) in wanted:
+        return value
+    raise UserError(f"{where}: {name} = {value!r}, expected {getattr(hint, '__name__', hint)}")
+
+
+def to_dict(config: RunConfig) -> dict:
+    """The config as plain values for TOML and checkpoints; None is left out."""
+    def plain(value):
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items() if v is not None}
+        if isinstance(value, tuple):
+            return list(value)
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def from_dict(values: dict, where: str) -> RunConfig:
+    """Inverse of `to_dict`.
+
+    Raises:
+        UserError: as `load_toml`.
+    """
+    return _overlay(RunConfig(), values, where, "")
+
+
+def validate(config: RunConfig) -> None:
+    """Refuse settings that do not fit together.
+
+    Raises:
+        UserError: names the setting, its value and what was expected.
+    """
+    m, o, loss = config.model, config.optim, config.loss
+    if config.dataset not in DATASETS:
+        raise UserError(f"unknown data set '{config.dataset}'{nearest(config.dataset, DATASETS)}; "
+                        f"known: {', '.join(DATASETS)}")
+
+    def need(ok: bool, name: str, value, expected: str) -> None:
+        if not ok:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected {expected}")
+
+    for group, names in ((m, ("latent", "ticks", "state_scale")), (o, ("epochs", "batch_size"))):
+        for name in names:
+            need(getattr(group, name) >= 1, name, getattr(group, name), "at least 1")
+    need(m.image_channels in (1, 3), "image_channels", m.image_channels, "1 or 3")
+    need(len(m.hidden) > 0 and min(m.hidden, default=0) >= 1, "hidden", m.hidden,
+         "at least one positive number")
+    need(len(m.bottleneck) == 2 and min(m.bottleneck) >= 1, "bottleneck", m.bottleneck,
+         "two positive numbers")
+    step = 2 ** len(m.hidden)
+    need(m.image_size >= step and m.image_size % step == 0, "image_size", m.image_size,
+         f"a multiple of {step} ({len(m.hidden)} stride-2 layers)")
+    need(2 <= m.k <= 64, "k", m.k, "2 to 64")
+    need(m.lag in (1, 2, 4), "lag", m.lag, "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
+    for name in ("keep", "readout_keep"):
+        need(0 < getattr(m, name) < 1, name, getattr(m, name), "a number between 0 and 1")
+    for group, names in ((m, ("threshold", "latent_gain", "surrogate_width")), (o, ("lr",)),
+                         (loss, ("synapse_time",))):
+        for name in names:
+            need(getattr(group, name) > 0, name, getattr(group, name), "a positive number")
+    grid = m.threshold * m.state_scale
+    need(abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", m.state_scale,
+         f"a scale at which the threshold {m.threshold} is a whole number (SLAYER truncates it)")
+    need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
+    need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
+         "at least 1")
+    need(config.seed >= 0, "seed", config.seed, "0 or more")
+
+
+def nearest(name: str, known) -> str:
+    """" (did you mean '...'?)" if something known is close, else nothing."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

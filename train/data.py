@@ -1,0 +1,124 @@
+"""Images as uint8 tensors (N, C, H, W) in memory, and their way to [-1, 1].
+
+Torchvision reads the public data sets; `digits` comes with scikit-learn and needs no download.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from rich.progress import track
+from torch import Generator, Tensor
+from torchvision import datasets
+from torchvision.transforms import functional as TF
+
+from train.config import RunConfig
+from train.files import UserError
+
+Split = Literal["train", "test"]
+DIGITS_TRAIN = 1500
+"""The first 1 500 of scikit-learn's 1 797 digits train, the rest test."""
+FOLDER_TEST_EVERY = 10
+"""Every tenth image of a folder (by name) is kept for testing."""
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+_TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST,
+                "cifar10": datasets.CIFAR10, "celeba": datasets.CelebA}
+
+
+def load_images(config: RunConfig, split: Split) -> Tensor:
+    """All images of a split: uint8 (N, C, H, W), resized as the paper does (PIL, bilinear).
+
+    Raises:
+        UserError: the data is not there (says how to get it), or an image cannot be read.
+    """
+    m = config.model
+    pictures = _pictures(config, split)
+    out = torch.empty((len(pictures), m.image_channels, m.image_size, m.image_size),
+                      dtype=torch.uint8)
+    mode = "L" if m.image_channels == 1 else "RGB"
+    for i in track(range(len(pictures)), f"reading {config.dataset} ({split})", transient=True,
+                   disable=len(pictures) < 5000):
+        picture = pictures[i].convert(mode)
+        if config.dataset == "celeba":
+            picture = TF.center_crop(picture, 148)
+        elif config.dataset == "folder":
+            picture = TF.center_crop(picture, min(picture.size))
+        picture = TF.resize(picture, [m.image_size, m.image_size])
+        array = np.asarray(picture).reshape(m.image_size, m.image_size, -1)
+        out[i] = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    return out
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def augmentation(dataset: str) -> bool:
+    """Whether training flips images left to right (as the paper: CIFAR-10 and CelebA)."""
+    return dataset in ("cifar10", "celeba", "folder")
+
+
+def split_validation(images: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """(training, validation) images, split at random."""
+    order = torch.randperm(len(images), generator=generator)
+    held = max(1, round(share * len(images)))
+    return images[order[held:]], images[order[:held]]
+
+
+class _Pictures:
+    """len() and [i] -> PIL image, whatever is behind."""
+
+    def __init__(self, length: int, get) -> None:
+        self._length, self._get = length, get
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self._get(index)
+
+
+def _pictures(config: RunConfig, split: Split) -> _Pictures:
+    if config.dataset == "digits":
+        from sklearn.datasets import load_digits
+
+        every = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
+        mine = every[:DIGITS_TRAIN] if split == "train" else every[DIGITS_TRAIN:]
+        return _Pictures(len(mine), lambda i: Image.fromarray(mine[i]))
+    if config.dataset == "folder":
+        return _folder(config.data_dir, split)
+    which = {"split": split} if config.dataset == "celeba" else {"train": split == "train"}
+    try:
+        source = _TORCHVISION[config.dataset](config.data_dir, download=config.download, **which)
+    except (RuntimeError, OSError) as error:
+        if "not found or corrupted" not in str(error) and config.download:
+            raise UserError(f"{config.data_dir}: downloading {config.dataset} failed: "
+                            f"{str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"{config.data_dir}: no {config.dataset} there (expected torchvision's layout); give "
+            "its folder with --data-dir, or let torchvision fetch it with --download") from None
+    return _Pictures(len(source), lambda i: source[i][0])
+
+
+def _folder(folder: Path, split: Split) -> _Pictures:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a folder of images with --data-dir")
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    mine = [f for i, f in enumerate(files)
+            if (i % FOLDER_TEST_EVERY == FOLDER_TEST_EVERY - 1) == (split == "test")]
+    if not mine:
+        raise UserError(f"{folder}: {len(files)} images, too few for a {split} set; expected "
+                        f"{FOLDER_TEST_EVERY} or more ({', '.join(sorted(IMAGE_SUFFIXES))})")
+
+    def read(index: int) -> Image.Image:
+        try:
+            return Image.open(mine[index])
+        except (UnidentifiedImageError, OSError):
+            raise UserError(f"{mine[index]}: not a readable image; remove it") from None
+
+    return _Pictures(len(mine), read)

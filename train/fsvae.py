@@ -1,0 +1,246 @@
+"""The Fully Spiking VAE (Kamata et al., AAAI 2022), built from SLAYER blocks.
+
+x -> encoder -> x^E_t -> autoregressive posterior -> 1 of k -> z_t -> decoder -> sum over t -> tanh
+
+Generation replaces encoder and posterior by the prior. Spikes are (T, N, ...), images (N, C, H, W)
+in [-1, 1]. All randomness comes from the torch.Generator passed in.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from train.blocks import Conv, ConvT, Dense, Readout
+from train.config import LossConfig, ModelConfig
+from train.neuron import Lif, Surrogate
+from train.norm import TdBN
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a training or evaluation pass gives."""
+
+    image: Tensor
+    """(N, C, H, W) in (-1, 1)."""
+    posterior: Tensor
+    """zeta of the posterior, spikes (T, N, C*k)."""
+    prior: Tensor
+    """zeta of the prior, spikes (T, N, C*k)."""
+    latents: Tensor
+    """z, (T, N, C)."""
+
+
+class FSVAE(nn.Module):
+    """See the module's docstring; `config` holds every constant.
+
+    Args:
+        config: the model's settings.
+        generator: draws the initial weights.
+    """
+
+    def __init__(self, config: ModelConfig, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):  # layers draw their weights from torch's own
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            self._build(config)
+
+    def _build(self, c: ModelConfig) -> None:
+        center = c.threshold if c.surrogate_center == "threshold" else 0.0
+        surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
+
+        def lif(channels: int, alpha: float = 1.0) -> Lif:
+            norm = TdBN(channels, alpha * c.threshold)
+            return Lif(c.threshold, c.keep, c.state_scale, surrogate, c.reset_gradient, norm)
+
+        side = c.image_size >> len(c.hidden)
+        self.bottom = (c.hidden[-1], side, side)
+        flat = c.hidden[-1] * side * side
+        widths = (c.image_channels, *c.hidden)
+        self.encoder = nn.ModuleList(
+            [Conv(i, o, lif(o)) for i, o in zip(widths, widths[1:])]
+            + [Dense(flat, c.latent, lif(c.latent))])
+        ends = (*c.bottleneck, c.latent * c.k)
+        self.posterior = Autoregressive(2 * c.latent, ends, lambda n: lif(n, c.latent_gain))
+        self.prior = Autoregressive(c.latent, ends, lambda n: lif(n, c.latent_gain))
+        up = (*c.hidden[::-1], c.hidden[0])
+        readout = Lif(c.threshold, c.readout_keep, c.state_scale, surrogate, c.reset_gradient)
+        self.decoder = nn.ModuleList(
+            [Dense(c.latent, flat, lif(flat))]
+            + [ConvT(i, o, lif(o)) for i, o in zip(up, up[1:])]
+            + [Readout(up[-1], c.image_channels, readout)])
+
+    # --- the four parts ---
+
+    def encode(self, image: Tensor) -> Tensor:
+        """x^E (T, N, C) of images (N, C, H, W): the same frame at every tick."""
+        *convs, dense = self.encoder
+        # The first currents are equal at all ticks: convolve and normalise once. (tdBN's running
+        # variance is unbiased over N*H*W instead of T*N*H*W values.)
+        current = convs[0].neuron.norm(convs[0].current(image[None]))
+        x = convs[0].neuron.fire(current.expand(self.config.ticks, *current.shape[1:]))
+        for conv in convs[1:]:
+            x = conv(x)
+        return dense(x.flatten(2))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, C, H, W) of latents (T, N, C)."""
+        dense, *convs, readout = self.decoder
+        x = dense(z).unflatten(2, self.bottom)
+        for conv in convs:
+            x = conv(x)
+        return torch.tanh(readout(x))
+
+    def pick(self, zeta: Tensor, choice: Tensor) -> Tensor:
+        """z (..., C): of each channel's k candidates in zeta (..., C*k), the one chosen."""
+        candidates = zeta.unflatten(-1, (self.config.latent, self.config.k))
+        return candidates.gather(-1, choice[..., None]).squeeze(-1)
+
+    def draw(self, batch: int, generator: Generator) -> Tensor:
+        """Choices in 0..k-1 for all ticks, int64 (T, N, C), on the model's device."""
+        c = self.config
+        choice = torch.randint(c.k, (c.ticks, batch, c.latent), generator=generator,
+                               device=generator.device)
+        return choice.to(self.decoder[-1].bias.device)
+
+    def sample_posterior(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+        """One stateful pass: (zeta (T, N, C*k), z (T, N, C)) from x^E (T, N, C)."""
+        return self._sample(self.posterior, features, choice)
+
+    def _sample(self, net: "Autoregressive", features: Tensor | None, choice: Tensor):
+        """Feed back what was picked L ticks ago; the feedback itself carries no gradient."""
+        fed = [torch.zeros_like(choice[0], dtype=self.decoder[-1].bias.dtype)] * self.config.lag
+        zetas, latents, state = [], [], None
+        for t in range(self.config.ticks):
+            z = fed[t]
+            x = z if features is None else torch.cat([features[t], z], dim=-1)
+            zeta, state = net.step(x, state)
+            latents.append(self.pick(zeta, choice[t]))
+            fed.append(latents[-1].detach())
+            zetas.append(zeta)
+        return torch.stack(zetas), torch.stack(latents)
+
+    def _shifted(self, z: Tensor) -> Tensor:
+        """What is fed back at each tick: z delayed by L ticks, zeros first, no gradient."""
+        z = z.detach()
+        lag = min(self.config.lag, len(z))
+        return torch.cat([torch.zeros_like(z[:lag]), z[:len(z) - lag]])
+
+    # --- whole passes ---
+
+    def forward(self, image: Tensor, generator: Generator, loss: LossConfig | None = None,
+                chance: float = 0.0) -> Output:
+        """Reconstruct images and run the prior on the same latents (teacher forcing).
+
+        Args:
+            image: (N, C, H, W) in [-1, 1].
+            generator: draws the latents and the scheduled sampling.
+            loss: kind of scheduled sampling; only used with `chance` > 0.
+            chance: scheduled sampling's probability per tick.
+        """
+        features = self.encode(image)
+        choice = self.draw(len(image), generator)
+        if self.training and self.config.posterior == "one_pass":
+            with self.posterior.streaming():
+                zeta, z = self.sample_posterior(features, choice)
+        elif self.training:
+            zeta, z = self._two_pass(features, choice)
+        else:
+            zeta, z = self.sample_posterior(features, choice)
+        prior_input = self._shifted(z)
+        if self.training and chance > 0:
+            prior_input = self._schedule(prior_input, loss, chance, generator)
+        return Output(self.decode(z), zeta, self.prior(prior_input), z)
+
+    def _two_pass(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw z with running statistics, then repeat all ticks at once with batch statistics."""
+        with torch.no_grad(), self.posterior.frozen():
+            _, drawn = self.sample_posterior(features, choice)
+        zeta = self.posterior(torch.cat([features, self._shifted(drawn)], dim=-1))
+        return zeta, self.pick(zeta, choice)
+
+    def _schedule(self, fed: Tensor, loss: LossConfig, chance: float, generator: Generator):
+        """Replace some of the prior's inputs (T, N, C) by what it would have fed itself."""
+        c = self.config
+        shape = (c.ticks, 1, 1) if loss.scheduled_sampling == "code" else (c.ticks, fed.shape[1], 1)
+        device = generator.device
+        hit = torch.rand(shape, generator=generator, device=device) < chance
+        hit[:max(loss.scheduled_first_tick, c.lag)] = False
+        noise = torch.randn(fed.shape, generator=generator, device=device).to(fed.device)
+        choice = self.draw(fed.shape[1], generator)
+        hit = hit.to(fed.device)
+        if not hit.any():
+            return fed
+        own, state, inputs = [], None, []
+        with torch.no_grad(), self.prior.frozen():
+            for t in range(c.ticks):
+                inputs.append(torch.where(hit[t], own[t - c.lag], fed[t]) if t >= c.lag else fed[t])
+                zeta, state = self.prior.step(inputs[-1], state)
+                if loss.scheduled_sampling == "code":  # majority vote with a little noise
+                    rate = zeta.unflatten(-1, (c.latent, c.k)).mean(-1)
+                    own.append((rate + 1e-3 * noise[t] > 0.5).to(fed.dtype))
+                else:
+                    own.append(self.pick(zeta, choice[t]))
+        return torch.stack(inputs)
+
+    @torch.no_grad()
+    def generate(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Images (count, C, H, W) drawn from the prior, and their latents (T, count, C)."""
+        _, z = self._sample(self.prior, None, self.draw(count, generator))
+        return self.decode(z), z
+
+    @torch.no_grad()
+    def calibrate(self, image: Tensor, generator: Generator) -> None:
+        """Set tdBN's running statistics from a batch: before that, a fresh network is silent."""
+        norms = [m for m in self.modules() if isinstance(m, TdBN)]
+        for _ in range(3):  # z depends on the statistics it changes
+            for norm in norms:
+                norm.momentum = 1.0
+            features = self.encode(image)
+            zeta, z = self._two_pass(features, self.draw(len(image), generator))
+            self.prior(self._shifted(z))
+            self.decode(z)
+        for norm in norms:
+            norm.momentum = TdBN.momentum
+
+
+class Autoregressive(nn.Module):
+    """Three fully connected LIF layers: inputs -> widths[0] -> widths[1] -> widths[2]."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], lif) -> None:
+        super().__init__()
+        sizes = (inputs, *widths)
+        self.layers = nn.ModuleList(Dense(i, o, lif(o)) for i, o in zip(sizes, sizes[1:]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All ticks at once: (T, N, inputs) -> zeta (T, N, C*k)."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def step(self, x: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """One tick: (N, inputs) and the layers' membranes -> zeta (N, C*k), membranes."""
+        states = []
+        for layer, r in zip(self.layers, state or [None] * len(self.layers)):
+            x, r = layer.step(x, r)
+            states.append(r)
+        return x, states
+
+    def streaming(self) -> ExitStack:
+        """Context: running statistics, updated once on leaving (TdBN.streaming)."""
+        stack = ExitStack()
+        for layer in self.layers:
+            stack.enter_context(layer.neuron.norm.streaming())
+        return stack
+
+    def frozen(self) -> ExitStack:
+        """Context: running statistics, left as they are."""
+        stack = ExitStack()
+        stack.callback(self.train, self.training)
+        self.eval()
+        return stack

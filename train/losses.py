@@ -1,0 +1,51 @@
+"""Loss of the FSVAE: mean squared error plus a distance between posterior and prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from train.config import LossConfig
+from train.fsvae import Output
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalars; `total` is what is minimised."""
+
+    total: Tensor
+    reconstruction: Tensor
+    """Mean squared error over pixels in [-1, 1]."""
+    distance: Tensor
+    """MMD or KLD, before its weight."""
+
+
+def losses(output: Output, image: Tensor, k: int, config: LossConfig) -> Losses:
+    """Loss of one batch; image (N, C, H, W), `k` candidates per channel."""
+    q, p = (zeta.unflatten(-1, (-1, k)).mean(-1) for zeta in (output.posterior, output.prior))
+    distance = mmd(q, p, config.synapse_time) if config.distance == "mmd" else kld(q, p)
+    reconstruction = torch.mean((output.image - image) ** 2)
+    return Losses(reconstruction + config.distance_weight * distance, reconstruction, distance)
+
+
+def mmd(q: Tensor, p: Tensor, synapse_time: float) -> Tensor:
+    """Mean over ticks, samples and channels of (PSP(q) - PSP(p))^2, for rates (T, N, C).
+
+    PSP_t = PSP_{t-1} + (x_t - PSP_{t-1}) / tau_syn. The paper's formula sums where the authors'
+    code (and we) take the mean.
+    """
+    difference, psp, total = q - p, torch.zeros_like(q[0]), 0.0
+    for d in difference:  # the filter is linear: filter the difference
+        psp = psp + (d - psp) / synapse_time
+        total = total + psp.square().mean()
+    return total / len(difference)
+
+
+def kld(q: Tensor, p: Tensor, epsilon: float = 0.01) -> Tensor:
+    """Bernoulli KL divergence summed over ticks and channels, mean over samples."""
+    def term(a: Tensor, b: Tensor) -> Tensor:
+        return a * torch.log((a + epsilon) / (b + epsilon))
+
+    return (term(q, p) + term(1 - q, 1 - p)).sum(dim=(0, 2)).mean()

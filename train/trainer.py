@@ -1,0 +1,267 @@
+"""The training loop: epochs, validation, pictures, checkpoints; stops and resumes anywhere.
+
+Every random draw comes from a stream of the root seed. Data order and flips depend on (seed,
+epoch, step) alone, latents on a generator whose state is in the checkpoint, so a resumed run
+reaches the very weights of an unbroken one (on the same device).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import tomli_w
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Generator, Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
+
+from train import checkpoint
+from train.config import RunConfig, to_dict
+from train.data import augmentation, load_images, split_validation, to_float
+from train.files import UserError, replacing
+from train.fsvae import FSVAE
+from train.losses import Losses, losses
+
+CHECKPOINT_EVERY_S = 120.0
+"""A killed run loses at most this much."""
+_STREAMS = ("init", "split", "order", "latents", "evaluation")
+
+
+def stream(seed: int, name: str, *index: int) -> Generator:
+    """A CPU generator for one use of the root seed; `index` picks e.g. an epoch and step."""
+    mixed = seed
+    for word in (_STREAMS.index(name), *index):  # splitmix64: far apart for neighbouring inputs
+        mixed = (mixed * 0x9E3779B97F4A7C15 + word + 1) % 2**64
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
+        mixed ^= mixed >> 31
+    return Generator().manual_seed(mixed % 2**63)
+
+
+def pick_device(name: str) -> torch.device:
+    """cpu, cuda, or the better of both for "auto".
+
+    Raises:
+        UserError: cuda was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+class Trainer:
+    """One training run in `run_dir`.
+
+    Args:
+        config: all settings.
+        run_dir: the run folder.
+        resume: continue from checkpoints/last.pt.
+        command: the command line, for the record.
+        console: where progress goes.
+    """
+
+    def __init__(self, config: RunConfig, run_dir: Path, *, resume: bool = False,
+                 command: list[str] | None = None, console: Console | None = None) -> None:
+        self.config, self.run_dir = config, run_dir
+        self.console = console or Console(soft_wrap=True)
+        self.device = pick_device(config.device)
+        images = load_images(config, "train")
+        self.training, self.validation = split_validation(
+            images, config.validation, stream(config.seed, "split"))
+        o = config.optim
+        self.steps = math.ceil(len(self.training) / o.batch_size)
+        if o.limit_batches is not None:
+            self.steps = min(self.steps, o.limit_batches)
+        self.model = FSVAE(config.model, stream(config.seed, "init")).to(self.device)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=o.lr,
+                                           weight_decay=o.weight_decay)
+        self.latents = stream(config.seed, "latents")
+        self.epoch = self.step = 0
+        self.sums = [0.0, 0.0, 0.0]
+        self.metrics: list[dict] = []
+        self.best = math.inf
+        self.provenance = checkpoint.provenance(command or sys.argv)
+        if resume:
+            self._resume()
+        else:
+            with replacing(run_dir / "config.toml") as file:
+                file.write_text(tomli_w.dumps(to_dict(config)))
+            self.model.train()
+            self.model.calibrate(self._batch(0, 0), self.latents)
+
+    # --- one epoch after the other ---
+
+    def run(self, *, until: Callable[[int, int], bool] = lambda epoch, step: False) -> None:
+        """Train to the last epoch.
+
+        Args:
+            until: called with (epoch, step) after each step; True saves and stops there.
+        """
+        self.console.print(self._headline())
+        writer = SummaryWriter(str(self.run_dir / "tb"), purge_step=self.epoch)
+        saved = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(),
+                   TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
+                   TextColumn("{task.fields[loss]}"))
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            while self.epoch < self.config.optim.epochs:
+                task = progress.add_task(f"epoch {self.epoch + 1}/{self.config.optim.epochs}",
+                                         total=self.steps, completed=self.step, loss="")
+                while self.step < self.steps:
+                    loss = self._train_step()
+                    self.step += 1
+                    progress.update(task, completed=self.step, loss=_show(loss))
+                    if until(self.epoch, self.step):
+                        self._save_last()
+                        return
+                    if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                        self._save_last()
+                        saved = time.monotonic()
+                progress.remove_task(task)
+                self._finish_epoch(writer)
+        writer.close()
+        self.console.print(f"best epoch: {self._best_epoch()} -> {self.run_dir / 'model.pt'}")
+
+    def _headline(self) -> str:
+        parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        c, o = self.config, self.config.optim
+        return (f"training FSVAE on {c.dataset}: {len(self.training)} images, {parameters} "
+                f"parameters, T = {c.model.ticks}, L = {c.model.lag}, batch {o.batch_size}, "
+                f"{o.epochs} epochs of {self.steps} steps, device {self.device}, "
+                f"seed {c.seed}, folder {self.run_dir}")
+
+    def _train_step(self) -> Losses:
+        c = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        image = self._batch(self.epoch, self.step)
+        self.model.train()
+        output = self.model(image, self.latents, c.loss, self._chance())
+        loss = losses(output, image, c.model.k, c.loss)
+        if not torch.isfinite(loss.total):
+            raise UserError(f"the loss is {loss.total.item()} at epoch {self.epoch + 1}, step "
+                            f"{self.step + 1}: training diverged; lower --lr. {self.run_dir} "
+                            "keeps the last checkpoint")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        self.optimizer.step()
+        for i, value in enumerate((loss.total, loss.reconstruction, loss.distance)):
+            self.sums[i] += value.item()
+        return loss
+
+    def _learning_rate(self) -> float:
+        o = self.config.optim
+        if o.lr_schedule == "constant":
+            return o.lr
+        done = (self.epoch * self.steps + self.step) / (o.epochs * self.steps)
+        return o.lr * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
+
+    def _chance(self) -> float:
+        loss = self.config.loss
+        if loss.scheduled_sampling == "off":
+            return 0.0
+        start = 0.0 if loss.scheduled_sampling == "paper" else loss.scheduled_start
+        return start + (loss.scheduled_end - start) * self.epoch / self.config.optim.epochs
+
+    def _batch(self, epoch: int, step: int) -> Tensor:
+        order = torch.randperm(len(self.training),
+                               generator=stream(self.config.seed, "order", epoch))
+        size = self.config.optim.batch_size
+        images = self.training[order[step * size:(step + 1) * size]]
+        if augmentation(self.config.dataset):
+            coin = torch.rand(len(images), generator=stream(self.config.seed, "order", epoch, step))
+            images = torch.where((coin < 0.5)[:, None, None, None], images.flip(-1), images)
+        return to_float(images).to(self.device)
+
+    def _finish_epoch(self, writer: SummaryWriter) -> None:
+        started = [s / self.steps for s in self.sums]
+        row = {"epoch": self.epoch + 1, "lr": self._learning_rate(),
+               **dict(zip(("loss", "reconstruction", "distance"), started))}
+        row |= {f"validation_{k}": v for k, v in self.evaluate(self.validation).items()}
+        self.metrics.append(row)
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
+        for name, value in row.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, self.epoch)
+        with replacing(self.run_dir / "metrics.jsonl") as file:
+            file.write_text("".join(json.dumps(r) + "\n" for r in self.metrics))
+        last = self.epoch == self.config.optim.epochs
+        if last or self.epoch == 1 or self.epoch % max(1, self.config.optim.epochs // 10) == 0:
+            self._pictures(writer)
+        self.best, better = min(self.best, row["validation_loss"]), \
+            row["validation_loss"] < self.best
+        self._save_last()
+        if better:
+            with replacing(self.run_dir / "model.pt") as file:
+                shutil.copyfile(self.run_dir / "checkpoints" / "last.pt", file)
+        self.console.print(
+            f"epoch {row['epoch']:3d}: loss {row['loss']:.4f} reconstruction "
+            f"{row['reconstruction']:.4f} distance {row['distance']:.5f} | validation loss "
+            f"{row['validation_loss']:.4f} reconstruction {row['validation_reconstruction']:.4f}"
+            + (" *" if better else ""))
+
+    def _best_epoch(self) -> int:
+        return min(self.metrics, key=lambda r: r["validation_loss"])["epoch"]
+
+    # --- looking at the model ---
+
+    @torch.no_grad()
+    def evaluate(self, images: Tensor) -> dict[str, float]:
+        """Mean losses of uint8 images (N, C, H, W) in evaluation mode, latents from a fixed
+        stream."""
+        self.model.eval()
+        generator, size = stream(self.config.seed, "evaluation"), self.config.optim.batch_size
+        sums = [0.0, 0.0, 0.0]
+        for batch in images.split(size):
+            image = to_float(batch).to(self.device)
+            loss = losses(self.model(image, generator), image, self.config.model.k,
+                          self.config.loss)
+            for i, value in enumerate((loss.total, loss.reconstruction, loss.distance)):
+                sums[i] += value.item() * len(batch) / len(images)
+        return dict(zip(("loss", "reconstruction", "distance"), sums))
+
+    @torch.no_grad()
+    def _pictures(self, writer: SummaryWriter) -> None:
+        from torchvision.transforms.functional import to_pil_image
+
+        self.model.eval()
+        generator = stream(self.config.seed, "evaluation", 1)
+        image = to_float(self.validation[:32]).to(self.device)
+        pairs = torch.stack([image, self.model(image, generator).image], dim=1).flatten(0, 1)
+        drawn, _ = self.model.generate(64, generator)
+        for name, images in (("reconstructions", pairs), ("samples", drawn)):
+            grid = make_grid(images.cpu(), nrow=8, padding=1, normalize=True, value_range=(-1, 1))
+            writer.add_image(name, grid, self.epoch)
+            with replacing(self.run_dir / "samples" / f"{name}-{self.epoch:04d}.png") as file:
+                to_pil_image(grid).resize((grid.shape[2] * 2, grid.shape[1] * 2), 0).save(
+                    file, format="PNG")
+
+    # --- stopping and going on ---
+
+    def _save_last(self) -> None:
+        checkpoint.save(self.run_dir / "checkpoints" / "last.pt", {
+            "config": to_dict(self.config), "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "epoch": self.epoch, "step": self.step,
+            "sums": self.sums, "metrics": self.metrics, "best": self.best,
+            "latents": self.latents.get_state(), "provenance": self.provenance})
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.run_dir / "checkpoints" / "last.pt")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.latents.set_state(state["latents"])
+        self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
+        self.metrics, self.best = state["metrics"], state["best"]
+
+
+def _show(loss: Losses) -> str:
+    return (f"loss {loss.total.item():.4f} reconstruction {loss.reconstruction.item():.4f} "
+            f"distance {loss.distance.item():.5f}")
