@@ -34,6 +34,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Make `folder` and try it, so that a long run does not find out at its end.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    probe = Path(folder) / f".{os.getpid()}.tmp"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command: a `UserError` or Ctrl-C ends it in one line and a non-zero code.
 

@@ -1,0 +1,4 @@
+"""Translates: model.pt to model.net, proven spike for spike before the file is put in place.
+
+Reading order: fold (tdBN into weights), quantize (the chip's integers), prove, cli.
+"""

@@ -1,0 +1,144 @@
+"""export-netx: model.pt to a model.net that is proven before it is put in place.
+
+    export-netx runs/digits-0/model.pt
+    export-netx runs/mnist-0/model.pt --data-dir data --prove 8
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from lava_models.files import UserError, run_command
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: export_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Export a trained model as model.net: fold tdBN, quantise, bound every accumulator, write,
+    read back, and compare Lava with the integer reference spike for spike."""
+
+    model: Path
+    """model.pt of train-fsvae."""
+    out: Path | None = None
+    """Where the file goes (default: model.net beside model.pt)."""
+    data_dir: Path | None = None
+    """Folder of the data set (default: the one it was trained from)."""
+    prove: int = 4
+    """Samples per mode that run on Lava for the proof."""
+    images: int = 256
+    """Test images for the reconstruction error before and after."""
+    random_bits: int | None = None
+    """Random bits per latent draw (default: exact if k is a power of two, else 8)."""
+    seed: int = 0
+    """Seed of the latents in proof and error."""
+
+
+def export_command(arguments: list[str]) -> int:
+    """Run the command; returns 1 when the proof fails.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    import tyro
+
+    command = tyro.cli(Command, args=arguments, prog="export-netx",
+                       config=(tyro.conf.PositionalRequiredArgs,))
+    if command.prove < 1 or command.images < command.prove:
+        raise UserError(f"--prove {command.prove} --images {command.images}: expected at least 1, "
+                        "and as many images as proofs")
+    # Heavy imports late, so that --help is quick.
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from export.prove import deployment_error, prove
+    from export.table import layer_table
+    from export.translate import default_random_bits, translate
+    from hw_configs import load_chip
+    from lava_models.netfile import NetFile, read_net, write_net
+    from train.checkpoint import load_model, provenance
+    from train.data import load_images, to_float
+    from train.files import UserError as TrainUserError
+
+    console = Console(soft_wrap=True)
+    try:
+        model, config, state = load_model(command.model)
+        if command.data_dir is not None:
+            config = replace(config, data_dir=command.data_dir)
+        images = to_float(load_images(config, "test")[:command.images]).numpy()
+    except TrainUserError as error:
+        raise UserError(str(error)) from None
+    if len(images) < command.prove:
+        raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
+    out = command.out or command.model.with_name("model.net")
+    console.print(f"exporting {command.model} (epoch {state['epoch']}, {config.dataset}) -> {out}")
+
+    bits = command.random_bits or default_random_bits(config.model.k)
+    origin = {"exported": provenance(["export-netx", *arguments]), "trained": state["provenance"],
+              "model_sha256": hashlib.sha256(command.model.read_bytes()).hexdigest(),
+              "dataset": config.dataset, "epoch": state["epoch"]}
+    translation = translate(model, load_chip(), random_bits=bits,
+                            mean_square=float((images**2).mean()), provenance=origin)
+    console.print(layer_table(translation))
+
+    candidate = out.with_name(f".{out.name}.{os.getpid()}.unproven")
+    try:
+        write_net(translation.net, candidate)
+        net = read_net(candidate)
+        for field in fields(NetFile):
+            if not _same(getattr(net, field.name), getattr(translation.net, field.name)):
+                raise UserError(f"{out}: '{field.name}' did not survive writing and reading; "
+                                "not written")
+        with Progress(console=console, transient=True) as progress:
+            error_task = progress.add_task("reconstruction error, float and integer", total=None)
+            draws = max(1, -(-256 // len(images)))
+            error = deployment_error(model, net, images, command.seed, draws,
+                                     lambda: progress.advance(error_task))
+            progress.remove_task(error_task)
+            tasks = {}
+
+            def on_step(mode: str, done: int, total: int) -> None:
+                if mode not in tasks:
+                    tasks[mode] = progress.add_task(f"proof on Lava ({mode}), timesteps")
+                progress.update(tasks[mode], completed=done, total=total)
+
+            verdicts = prove(net, images, command.prove, command.seed, on_step)
+        console.print(f"reconstruction error (mean squared, [-1, 1], {error.images} test images x "
+                      f"{error.draws} draws): float {error.float_model:.5f}, integer "
+                      f"{error.integer:.5f} ({error.change:+.1%})")
+        for mode, verdict in verdicts.items():
+            console.print(f"Lava (stock processes, CPU simulator) against the reference, {mode}, "
+                          f"{command.prove} samples: {verdict}")
+        if not all(v.equal for v in verdicts.values()):
+            console.print(f"verdict: NO. {out} was not written; nothing of yours was changed")
+            return 1
+        try:
+            os.replace(candidate, out)
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+    finally:
+        candidate.unlink(missing_ok=True)
+    console.print(f"verdict: equal. {out} ({out.stat().st_size / 2**20:.1f} MiB)")
+    console.print(f"next: run-lava {out}")
+    return 0
+
+
+def _same(a, b) -> bool:
+    """Equality of NetFile values, arrays included."""
+    import numpy as np
+
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if hasattr(a, "__dataclass_fields__"):
+        return type(a) is type(b) and all(
+            _same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    return a == b

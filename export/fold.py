@@ -1,0 +1,88 @@
+"""From the trained model to plain float layers: tdBN folded into weight and bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from train.blocks import Conv, ConvT
+from train.fsvae import FSVAE
+
+
+@dataclass(frozen=True)
+class FloatLayer:
+    """One layer as real numbers: v <- keep * v + weight * s + bias, spike if v > threshold."""
+
+    name: str
+    kind: str
+    """dense, conv or convT."""
+    weight: np.ndarray
+    """float64; (out, in), (out, in, k, k) or, for convT, (in, out, k, k)."""
+    bias: np.ndarray
+    """float64 (out,)."""
+    threshold: float | None
+    """None for the readout, which does not fire."""
+    keep_register: int
+    """Membrane kept per tick, in 1/4096."""
+    input_shape: tuple[int, ...]
+    stride: int = 1
+    padding: int = 0
+    output_padding: int = 0
+
+    @property
+    def out_axis(self) -> int:
+        """Axis of `weight` that counts output channels."""
+        return 1 if self.kind == "convT" else 0
+
+
+def fold(model: FSVAE) -> list[FloatLayer]:
+    """All layers of the four parts, in the order of the file, as they act in evaluation."""
+    c = model.config
+    parts = {"encoder": model.encoder, "posterior": model.posterior.layers,
+             "prior": model.prior.layers, "decoder": model.decoder}
+    return [layer for part, blocks in parts.items()
+            for layer in _part(part, blocks, (c.image_channels, c.image_size, c.image_size),
+                               model.bottom)]
+
+
+def _part(part: str, blocks, image: tuple[int, ...], bottom: tuple[int, ...]
+          ) -> Iterator[FloatLayer]:
+    shape = image if part == "encoder" else bottom
+    for i, block in enumerate(blocks):
+        layer = _layer(f"{part}.{i}", block, shape)
+        shape = _output_shape(layer) if layer.kind != "dense" else shape
+        yield layer
+
+
+def _layer(name: str, block, shape: tuple[int, ...]) -> FloatLayer:
+    weight = block.synapse.weight.detach().double().cpu().numpy()[..., 0]
+    neuron = block.neuron
+    common = {"name": name, "keep_register": neuron.keep_register}
+    if isinstance(block, Conv):
+        layer = FloatLayer(kind="conv", weight=weight, bias=np.zeros(len(weight)),
+                           threshold=neuron.threshold, input_shape=shape, stride=2, padding=1,
+                           **common)
+    elif isinstance(block, ConvT):
+        layer = FloatLayer(kind="convT", weight=weight, bias=np.zeros(weight.shape[1]),
+                           threshold=neuron.threshold, input_shape=shape,
+                           stride=block.synapse.stride[0], padding=1,
+                           output_padding=block.synapse.output_padding[0], **common)
+    else:
+        weight = weight.reshape(len(weight), -1)
+        layer = FloatLayer(kind="dense", weight=weight, bias=np.zeros(len(weight)),
+                           threshold=neuron.threshold, input_shape=weight.shape[1:], **common)
+    if neuron.norm is None:  # the readout
+        return replace(layer, bias=block.bias.detach().double().cpu().numpy(), threshold=None)
+    gain, bias = (v.detach().double().cpu().numpy() for v in neuron.norm.fold())
+    spread = [1] * weight.ndim
+    spread[layer.out_axis] = -1
+    return replace(layer, weight=weight * gain.reshape(spread), bias=bias)
+
+
+def _output_shape(layer: FloatLayer) -> tuple[int, ...]:
+    _, h, w = layer.input_shape
+    if layer.kind == "conv":
+        return (layer.weight.shape[0], h // 2, w // 2)
+    return (layer.weight.shape[1], h * layer.stride, w * layer.stride)

@@ -1,0 +1,73 @@
+"""The proof: Lava's graph of stock processes against the integer reference, spike for spike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lava_models.compare import Comparison, compare, reference_run
+from lava_models.graph import run_graph, samples_begun
+from lava_models.latents import HostBits
+from lava_models.netfile import NetFile
+from lava_models.reference import MODES, Reference, decode_images, encode_images, schedule_for
+from train.fsvae import FSVAE
+
+BATCH = 64
+
+
+def prove(net: NetFile, images: np.ndarray, samples: int, seed: int,
+          on_step: Callable[[str, int, int], None]) -> dict[str, Comparison]:
+    """Run `samples` samples per mode through Lava and compare with the reference.
+
+    Args:
+        images: float (>= samples, C, H, W) in [-1, 1], for reconstruct mode.
+        on_step: called with (mode, timesteps done, timesteps in all).
+    """
+    bits = HostBits(seed, net.ticks, net.latent, net.random_bits)
+    verdicts = {}
+    for mode in MODES:
+        graded = encode_images(net, images[:samples]) if mode == "reconstruct" else None
+        run = run_graph(net, mode, bits, samples, graded,
+                        on_step=lambda done, total, mode=mode: on_step(mode, done, total))
+        reference = reference_run(net, mode, bits, samples_begun(net, mode, run.steps), graded)
+        verdicts[mode] = compare(run, reference, schedule_for(net, mode))
+    return verdicts
+
+
+@dataclass(frozen=True)
+class DeploymentError:
+    """Mean squared reconstruction error in [-1, 1] of the same images, before and after."""
+
+    float_model: float
+    integer: float
+    images: int
+    draws: int
+    """Independent latent draws per image that both are averaged over."""
+
+    @property
+    def change(self) -> float:
+        """Relative change, e.g. 0.02 for 2 % worse."""
+        return self.integer / self.float_model - 1
+
+
+def deployment_error(model: FSVAE, net: NetFile, images: np.ndarray, seed: int, draws: int,
+                     on_batch: Callable[[], None]) -> DeploymentError:
+    """Reconstruction error of the float model and of the integer reference."""
+    generator = torch.Generator().manual_seed(seed)
+    reference = Reference(net, "reconstruct")
+    sums = np.zeros(2)
+    for draw in range(draws):
+        bits = HostBits(seed + 1 + draw, net.ticks, net.latent, net.random_bits)
+        for start in range(0, len(images), BATCH):
+            batch = images[start:start + BATCH]
+            with torch.no_grad():
+                floats = model(torch.from_numpy(batch), generator).image.numpy()
+            result = reference.run(bits.samples(start, len(batch)), encode_images(net, batch))
+            integers = decode_images(net, result.voltage)
+            sums += [((floats - batch) ** 2).sum(), ((integers - batch) ** 2).sum()]
+            on_batch()
+    float_error, integer_error = sums / (images.size * draws)
+    return DeploymentError(float(float_error), float(integer_error), len(images), draws)

@@ -1,0 +1,160 @@
+"""From float layers to the chip's integers: one scale per layer, every accumulator bounded.
+
+w_int = 2 * round(s * w / 2), b_int = 2 * round(s * b / 2), vth = round(s * V_th). The scale s is
+the one with the least error for the weights that are there; then it is reduced until the worst
+case of every register fits (interval bound over the integers, lava_models.netfile).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.fold import FloatLayer
+from hw_configs import Chip
+from lava_models.files import UserError
+from lava_models.netfile import Conv, ConvT, Dense, Layer, Lif, fan_in_bound, membrane_bound
+
+WEIGHT_MAX = 254
+"""Largest weight used: even, and valid in mixed-sign and single-sign layers alike."""
+_STEP = 0.98
+"""Factor by which a scale is reduced until it fits."""
+_INPUT_SCALES = (8, 16, 24, 32, 48, 64, 96, 127)
+"""Candidates for the largest graded spike of the image."""
+_FEWEST_LEVELS = 8
+"""A layer whose threshold or largest weight has fewer steps than this is not worth running."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A layer's integers and what they cost."""
+
+    name: str
+    layer: Layer
+    scale: float
+    """Integer per unit of the float model (inputs included for the first layer)."""
+    best_scale: float
+    """The scale with the least error, before any register's limit."""
+    weight_error: float
+    """Root-mean-square error of the weights over their root mean square."""
+    sum_used: float
+    """Worst-case synaptic sum over the port's limit."""
+    membrane_used: float
+    """Worst-case membrane over the register's limit."""
+    limited_by: str
+    """What held the scale down, or nothing."""
+
+    @property
+    def bits(self) -> int:
+        """Bits per stored weight (even integers, sign included)."""
+        weight = self.layer.weight
+        magnitude = int(np.abs(weight).max()) // 2
+        return max(1, magnitude.bit_length()) + int(weight.min() < 0 < weight.max())
+
+
+def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1) -> Quantized:
+    """Integers for one layer.
+
+    Args:
+        layer: the float layer.
+        chip: its register limits.
+        ticks: T, for the bound of the membrane.
+        input_max: largest integer that arrives: 1 for spikes, more for a graded image, whose
+            real range is [-1, 1].
+
+    Raises:
+        UserError: no scale leaves anything of the layer.
+    """
+    largest = np.abs(layer.weight).max()
+    if not largest > 0 or not np.isfinite(layer.weight).all():
+        raise UserError(f"{layer.name}: all weights are zero or not finite; train it longer")
+    candidates = WEIGHT_MAX / largest * np.geomspace(1, 4, 41)
+    scale = best = min(candidates, key=lambda s: _error(layer, s, input_max))
+    limited_by = ""
+    while True:
+        quantized = _integers(layer, scale, chip, input_max)
+        problem = _misfit(quantized, chip, ticks, input_max)
+        levels = min(np.abs(quantized.weight).max() // 2,
+                     quantized.neuron.threshold if layer.threshold is not None else 2**17)
+        if levels < _FEWEST_LEVELS:
+            raise UserError(f"{layer.name}: cannot be quantised: {limited_by or 'its threshold'} "
+                            f"leaves {levels} levels, expected {_FEWEST_LEVELS} or more")
+        if not problem:
+            break
+        scale, limited_by = scale * _STEP, problem
+    error = np.sqrt(np.mean((quantized.weight / scale - layer.weight) ** 2)
+                    / np.mean(layer.weight**2))
+    limit = _membrane_limit(quantized, chip)
+    return Quantized(layer.name, quantized, scale * input_max, best * input_max, float(error),
+                     float(fan_in_bound(quantized, input_max).max() / chip.activation_max),
+                     membrane_bound(quantized, input_max, ticks) / limit, limited_by)
+
+
+def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float
+                   ) -> tuple[Quantized, int]:
+    """The first layer and the largest graded spike of the image: (integers, input scale).
+
+    A finer image leaves fewer bits for the weights, as their product must fit the port. The
+    choice has the least expected squared error of the synaptic sum.
+
+    Args:
+        mean_square: mean of the squared pixels in [-1, 1].
+    """
+    def expected_error(option: tuple[Quantized, int]) -> float:
+        quantized, input_max = option
+        weights = (quantized.weight_error**2) * mean_square
+        return weights + 1 / (12 * input_max**2)
+
+    options, problem = [], None
+    for input_max in _INPUT_SCALES:
+        try:
+            options.append((quantize(layer, chip, ticks, input_max), input_max))
+        except UserError as error:
+            problem = error
+    if not options:
+        raise problem
+    return min(options, key=expected_error)
+
+
+def _error(layer: FloatLayer, scale: float, input_max: int) -> float:
+    """Mean squared error of the weights; a rounded threshold counts as an error of all."""
+    weight = np.clip(2 * np.round(scale * layer.weight / 2), -WEIGHT_MAX, WEIGHT_MAX) / scale
+    if layer.threshold is not None:
+        exact = scale * input_max * layer.threshold
+        weight = weight * exact / max(round(exact), 1)
+    return float(np.mean((weight - layer.weight) ** 2))
+
+
+def _integers(layer: FloatLayer, scale: float, chip: Chip, input_max: int) -> Layer:
+    weight = np.clip(2 * np.round(scale * layer.weight / 2), -WEIGHT_MAX, WEIGHT_MAX)
+    bias = 2 * np.round(scale * input_max * layer.bias / 2)
+    fires = layer.threshold is not None
+    threshold = round(scale * input_max * layer.threshold) if fires else chip.threshold_max
+    arrays = {"weight": weight.astype(np.int32), "bias": bias.astype(np.int32),
+              "neuron": Lif(4096 - layer.keep_register, threshold, fires)}
+    if layer.kind == "dense":
+        return Dense(**arrays)
+    geometry = {"input_shape": layer.input_shape, "stride": layer.stride, "padding": layer.padding}
+    if layer.kind == "conv":
+        return Conv(**arrays, **geometry)
+    return ConvT(**arrays, **geometry, output_padding=layer.output_padding)
+
+
+def _membrane_limit(layer: Layer, chip: Chip) -> int:
+    if layer.neuron.spiking:
+        return chip.state_max
+    return layer.neuron.threshold << chip.activation_shift.value
+
+
+def _misfit(layer: Layer, chip: Chip, ticks: int, input_max: int) -> str:
+    """The register that overflows in the worst case, or nothing."""
+    if fan_in_bound(layer, input_max).max() > chip.activation_max:
+        return f"{chip.activation_bits.value}-bit port"
+    if np.abs(layer.bias).max() > chip.bias_max:
+        return f"{chip.bias_bits.value}-bit bias"
+    if membrane_bound(layer, input_max, ticks) > _membrane_limit(layer, chip):
+        return f"{chip.state_bits.value}-bit membrane"
+    if layer.neuron.threshold > chip.threshold_max:
+        return f"{chip.threshold_bits.value}-bit threshold"
+    return ""

@@ -1,0 +1,186 @@
+"""run-lava: run a model.net as a Lava process graph; images, pictures and a report.
+
+    run-lava runs/digits-0/model.net --mode reconstruct --dataset digits
+    run-lava runs/mnist-0/model.net --samples 16 --seed 3
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lava_models.files import UserError, check_writable, replacing, run_command
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: run_lava_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Run a model.net as a Lava process graph and report what it did."""
+
+    net: Path
+    """model.net of export-netx."""
+    backend: Literal["sim", "loihi2"] = "sim"
+    """sim: Lava's CPU simulator. loihi2: a chip, needs Intel's Loihi extension."""
+    mode: Literal["generate", "reconstruct"] = "generate"
+    """generate: images from the prior. reconstruct: test images through encoder and posterior."""
+    samples: int = 8
+    """Images to run, back to back."""
+    seed: int = 0
+    """Seed of the latents: same seed, same spikes, same images."""
+    dataset: str | None = None
+    """Test images for reconstruct (default: the data set the network was trained on)."""
+    data_dir: Path = Path("data")
+    """Folder of the data set."""
+    out: Path | None = None
+    """Where results go (default: a folder named after the mode, beside model.net)."""
+    force: bool = False
+    """Write over earlier results in that folder."""
+    check: bool = True
+    """Compare every spike with the integer reference."""
+
+
+def run_lava_command(arguments: list[str]) -> int:
+    """Run the command; returns 1 when Lava and the reference differ.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    import tyro
+
+    command = tyro.cli(Command, args=arguments, prog="run-lava",
+                       config=(tyro.conf.PositionalRequiredArgs,))
+    if command.samples < 1:
+        raise UserError(f"--samples {command.samples}: expected at least 1")
+    if command.seed < 0:
+        raise UserError(f"--seed {command.seed}: expected 0 or more")
+    if command.backend == "loihi2":
+        _require_loihi()
+    from lava_models.netfile import read_net
+
+    net = read_net(command.net)
+    out = command.out or command.net.parent / command.mode
+    report = out / "report" / "report.json"
+    if report.exists() and not command.force:
+        raise UserError(f"{out}: already holds results; replace them with --force or choose "
+                        "another --out")
+    dataset = None
+    if command.mode == "reconstruct":
+        dataset = command.dataset or json.loads(net.provenance or "{}").get("dataset")
+        if dataset is None:
+            raise UserError("--mode reconstruct: the file does not say what it was trained on; "
+                            "name a data set with --dataset")
+    return _run(command, arguments, net, out, dataset)
+
+
+def _require_loihi() -> None:
+    from lava.utils import loihi
+
+    have = loihi.is_installed()
+    raise UserError(
+        "--backend loihi2: " + (
+            "Intel's Loihi extension is installed, but this release cannot drive it yet"
+            if have else "needs Intel's Loihi extension (lava-loihi, for members of the Intel "
+            "Neuromorphic Research Community), which is not installed")
+        + "; --backend sim computes the same spikes")
+
+
+def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None) -> int:
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lava_models.compare import compare, reference_run
+    from lava_models.counts import count_run
+    from lava_models.graph import run_graph, samples_begun
+    from lava_models.images import load_images
+    from lava_models.latents import HostBits
+    from lava_models.pictures import save_grid, save_pairs, save_raster
+    from lava_models.reference import (
+        SELECTION,
+        decode_images,
+        encode_images,
+        layer_order,
+        schedule_for,
+    )
+    from lava_models.report import build_report, to_terminal, write_report
+
+    console = Console(soft_wrap=True)
+    mode, samples = command.mode, command.samples
+    schedule = schedule_for(net, mode)
+    images = graded = None
+    if mode == "reconstruct":
+        images = load_images(dataset, command.data_dir, samples, net.image_shape)
+        graded = encode_images(net, images)
+    check_writable(out)
+    console.print(f"running {command.net} on backend {command.backend} (Lava CPU simulator, stock "
+                  f"processes): {mode}, {samples} samples of {schedule.period} timesteps")
+    bits = HostBits(command.seed, net.ticks, net.latent, net.random_bits)
+    columns = (TextColumn("{task.description}"), BarColumn(),
+               TextColumn("{task.completed}/{task.total} timesteps"), TimeRemainingColumn())
+    start = time.perf_counter()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("compiling the graph", total=None)
+        run = run_graph(net, mode, bits, samples, graded,
+                        on_step=lambda done, total: progress.update(
+                            task, completed=done, total=total, description="running"))
+    wall_s = time.perf_counter() - start
+
+    spikes = {name: run.raster(name) for name in run.spikes}
+    check = {"equal": None, "verdict": "not compared", "timesteps_compared": 0}
+    if command.check:
+        reference = reference_run(net, mode, bits, samples_begun(net, mode, run.steps), graded)
+        verdict = compare(run, reference, schedule)
+        check = {"equal": verdict.equal, "verdict": f"Lava against the integer reference: "
+                 f"{verdict}", "timesteps_compared": verdict.steps}
+    decoded = decode_images(net, run.voltage)
+    at = np.concatenate([schedule.timesteps(SELECTION, i) - 1 for i in range(samples)])
+    latents = spikes[SELECTION][at].reshape(samples, net.ticks, net.latent)
+
+    pictures = ["images.png", "latents.png"]
+    if images is not None:
+        save_pairs(images, decoded, out / pictures[0])
+    else:
+        save_grid(decoded, out / pictures[0])
+    save_raster(latents, out / pictures[1], f"latent spikes, {mode}, backend {command.backend}")
+    with replacing(out / "images.npy") as file, open(file, "wb") as handle:
+        np.save(handle, decoded)
+    record = build_report(
+        run=_identity(arguments, command.seed), inputs={
+            "net": str(command.net), "net_sha256": _sha256(command.net), "dataset": dataset},
+        target={"backend": command.backend, "graph": "stock",
+                "description": "Lava CPU simulator, stock processes; not run on hardware"},
+        mode=mode, samples=samples, schedule=schedule, readout=layer_order(net, mode)[-1],
+        steps=run.steps, wall_s=wall_s,
+        counts=count_run(net, mode, samples, spikes, bits, graded), check=check,
+        pictures=pictures)
+    path = write_report(record, out / "report")
+    console.print(to_terminal(record))
+    if images is not None:
+        console.print(f"reconstruction error (mean squared, [-1, 1]): "
+                      f"{np.mean((decoded - images) ** 2):.5f}")
+    console.print(f"pictures: {out / pictures[0]} {out / pictures[1]}   images: "
+                  f"{out / 'images.npy'}   report: {path}")
+    return 0 if check["equal"] in (True, None) else 1
+
+
+def _identity(arguments: list[str], seed: int) -> dict:
+    from lava_models.provenance import commit, versions
+
+    sha, dirty = commit()
+    return {"utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "command": " ".join(["run-lava", *arguments]), "seed": seed, "commit": sha,
+            "dirty": dirty, "versions": versions()}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
