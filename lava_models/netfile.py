@@ -234,12 +234,12 @@ def check(net: NetFile, where: str = "model.net", chip: Chip | None = None) -> N
                  f"{name} ({layer.type}): takes {math.prod(layer.input_shape)} inputs, "
                  f"gets {size}")
             size = math.prod(layer.shape)
-            graded = round(net.input_scale) if name == "encoder.0" else 1
-            _check_layer(layer, f"{name} ({layer.type})", graded, net.ticks, chip, need)
             readout = part == "decoder" and layer is layers[-1]
             need(layer.neuron.spiking != readout, f"{name} ({layer.type}): "
                  + ("the last decoder layer is the readout and must not spike" if readout
                     else "must spike; only the last decoder layer is a readout"))
+            graded = round(net.input_scale) if name == "encoder.0" else 1
+            _check_layer(layer, f"{name} ({layer.type})", graded, net.ticks, chip, need)
         need(size == ends[part], f"/{part}: ends in {size} neurons, expected {ends[part]}")
 
 

@@ -10,7 +10,6 @@ import json
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -159,11 +158,11 @@ def _rows(record: dict) -> list[list[str]]:
         per_neuron = layer["spikes"] / (samples * ticks * max(layer["neurons"], 1))
         rows.append([layer["name"] + ("" if layer["on_chip"] else " (host)"), layer["part"],
                      f"{layer['neurons']:,}", f"{layer['synapses']:,}",
-                     f"{layer['spikes_per_sample']:,.1f}", f"{layer['synops_per_sample']:,.1f}",
+                     f"{layer['spikes_per_sample']:,.0f}", f"{layer['synops_per_sample']:,.0f}",
                      f"{layer['neuron_updates'] / samples:,.0f}", f"{per_neuron:.3f}"])
     total = record["totals"]["on_chip"]
     rows.append(["total on chip", "", f"{total['neurons']:,}", f"{total['synapses']:,}",
-                 f"{total['spikes'] / samples:,.1f}", f"{total['synops'] / samples:,.1f}",
+                 f"{total['spikes'] / samples:,.0f}", f"{total['synops'] / samples:,.0f}",
                  f"{total['neuron_updates'] / samples:,.0f}", ""])
     return rows
 
@@ -219,9 +218,3 @@ def to_terminal(record: dict) -> Group:
     facts = Text("\n".join(f"{name:>20}  {value}" for name, value in _facts(record)))
     return Group(facts, table, Text("not counted: " + "; ".join(record["not_counted"]),
                                     style="dim"))
-
-
-def activity_per_timestep(record: dict, key: str) -> np.ndarray:
-    """`spikes` or `synops` of the chip per timestep of the period, mean per sample."""
-    rows = [layer[f"{key}_per_timestep"] for layer in record["layers"] if layer["on_chip"]]
-    return np.sum(rows, axis=0) / record["work"]["samples"]

@@ -1,0 +1,50 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set up what they need.
+
+PY := .venv/bin/python
+STAMP := .venv/.installed
+RUN := runs/demo
+
+.PHONY: setup demo test test-all lint clean
+
+setup: $(STAMP)
+
+# uv sets up in half a minute; without it, pip does the same in a few.
+$(STAMP): pyproject.toml constraints.txt
+	@if uv --version >/dev/null 2>&1; then \
+	  echo "setting up .venv with uv (about 5.5 GB)"; \
+	  test -x $(PY) || uv venv --quiet --python 3.10 .venv; \
+	  uv pip install --quiet --python $(PY) -e '.[dev]' -c constraints.txt; \
+	else \
+	  echo "setting up .venv with pip (about 5.5 GB, a few minutes)"; \
+	  python=$$(command -v python3.10 || command -v python3); \
+	  $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null || \
+	    { echo "error: Python 3.10 not found (Lava runs on no other); install it and try again"; exit 1; }; \
+	  test -x $(PY) || $$python -m venv .venv; \
+	  $(PY) -m pip install --quiet -e '.[dev]' -c constraints.txt; \
+	fi
+	@touch $@
+
+demo: setup
+	.venv/bin/train-fsvae --dataset digits --run-dir $(RUN) --force
+	.venv/bin/export-netx $(RUN)/model.pt
+	.venv/bin/run-lava $(RUN)/model.net --mode reconstruct --samples 16 --force
+	.venv/bin/run-lava $(RUN)/model.net --mode generate --samples 16 --force
+	@echo
+	@echo "digits in and out:   $(RUN)/reconstruct/images.png"
+	@echo "generated digits:    $(RUN)/generate/images.png"
+	@echo "latent spikes:       $(RUN)/reconstruct/latents.png $(RUN)/generate/latents.png"
+	@echo "reports:             $(RUN)/reconstruct/report/report.md $(RUN)/generate/report/report.md"
+
+test: setup
+	.venv/bin/ruff check .
+	$(PY) -m pytest -q -n 2
+
+test-all: setup
+	.venv/bin/ruff check .
+	$(PY) -m pytest -q -n 2 -m ""
+
+lint: setup
+	.venv/bin/ruff check .
+
+clean:
+	rm -rf runs build *.egg-info .pytest_cache .ruff_cache

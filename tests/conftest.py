@@ -1,0 +1,89 @@
+"""Networks and runs that several tests use. Everything is made here; nothing is downloaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lava_models import Conv, ConvT, Dense, Lif, NetFile
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_report_header() -> str:
+    return ("backend: Lava CPU simulator; MNIST and scoring data: "
+            + ("present" if SHARED_DATA.is_dir() else "absent, tests that need them skip"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real MNIST; skips where it is absent."""
+    if not (SHARED_DATA / "MNIST" / "raw").is_dir():
+        pytest.skip("real MNIST is not on this machine (../shared/data)")
+    return SHARED_DATA
+
+
+def make_net(*, lag: int = 1, ticks: int = 4, k: int = 4, random_bits: int = 6, latent: int = 6,
+             channels: int = 1, seed: int = 0) -> NetFile:
+    """A small random network that fires in every layer: 8x8 images, two convolutions."""
+    rng = np.random.default_rng(seed)
+
+    def weights(*shape: int) -> np.ndarray:
+        return 2 * rng.integers(-20, 21, shape).astype(np.int32)
+
+    def bias(n: int) -> np.ndarray:
+        return 2 * rng.integers(-15, 40, n).astype(np.int32)
+
+    def lif(threshold: int = 60) -> Lif:
+        return Lif(3072, threshold)
+
+    def autoregressive(inputs: int) -> tuple[Dense, ...]:
+        return (Dense(weights(10, inputs), bias(10), lif()),
+                Dense(weights(12, 10), bias(12), lif()),
+                Dense(weights(latent * k, 12), bias(latent * k), lif()))
+
+    return NetFile(
+        image_shape=(channels, 8, 8), ticks=ticks, lag=lag, latent=latent, k=k,
+        random_bits=random_bits, input_scale=16.0, output_scale=5000.0,
+        provenance='{"dataset": "digits"}',
+        encoder=(Conv(weights(4, channels, 3, 3), bias(4), lif(400), (channels, 8, 8), 2, 1),
+                 Conv(weights(6, 4, 3, 3), 9 * bias(6) * 2, lif(), (4, 4, 4), 2, 1),
+                 Dense(weights(latent, 24), bias(latent), lif())),
+        posterior=autoregressive(2 * latent), prior=autoregressive(latent),
+        decoder=(Dense(weights(24, latent), bias(24), lif()),
+                 ConvT(weights(6, 4, 3, 3), bias(4), lif(), (6, 2, 2), 2, 1, 1),
+                 ConvT(weights(4, 3, 3, 3), bias(3), lif(), (4, 4, 4), 2, 1, 1),
+                 ConvT(weights(3, channels, 3, 3), bias(channels), Lif(819, 131071, False),
+                       (3, 8, 8), 1, 1, 0)))
+
+
+@pytest.fixture(scope="session")
+def net_factory():
+    """make_net, for tests that want their own variant."""
+    return make_net
+
+
+@pytest.fixture()
+def replace_layer():
+    """Function: a network with one layer's fields changed (unchecked until written or read)."""
+    def change(net: NetFile, part: str, index: int, **fields) -> tuple:
+        layers = list(getattr(net, part))
+        layers[index] = dataclasses.replace(layers[index], **fields)
+        return {part: tuple(layers)}
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> Path:
+    """Run folder of a very small FSVAE trained for a few steps on scikit-learn's digits."""
+    from train.cli import train_command
+
+    run = tmp_path_factory.mktemp("digits") / "run"
+    train_command(["--dataset", "digits", "--run-dir", str(run), "--hidden", "8", "16", "16",
+                   "--latent", "8", "--k", "4", "--ticks", "4", "--bottleneck", "16", "24",
+                   "--epochs", "2", "--seed", "3", "--device", "cpu"])
+    return run
