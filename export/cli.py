@@ -55,19 +55,19 @@ def export_command(arguments: list[str]) -> int:
         raise UserError(f"--prove {command.prove} --images {command.images}: expected at least 1, "
                         "and as many images as proofs")
     # Heavy imports late, so that --help is quick.
-    from rich.console import Console
     from rich.progress import Progress
 
     from export.prove import deployment_error, prove
     from export.table import layer_table
     from export.translate import default_random_bits, translate
     from hw_configs import load_chip
+    from lava_models.console import make_console
     from lava_models.netfile import NetFile, read_net, write_net
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
     from train.files import UserError as TrainUserError
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     try:
         model, config, state = load_model(command.model)
         if command.data_dir is not None:

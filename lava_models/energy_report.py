@@ -51,11 +51,11 @@ def energy_report_command(arguments: list[str]) -> int:
 
     command = tyro.cli(Command, args=arguments, prog="energy-report",
                        config=(tyro.conf.PositionalRequiredArgs,))
-    from rich.console import Console
 
+    from lava_models.console import make_console
     from lava_models.report import read_report, to_terminal, write_report
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     for path in find_reports(command.run):
         record = read_report(path)
         console.print(f"{path}")

@@ -96,10 +96,10 @@ def _require_loihi() -> None:
 
 def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None) -> int:
     import numpy as np
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lava_models.compare import compare, reference_run
+    from lava_models.console import make_console
     from lava_models.counts import count_run
     from lava_models.graph import run_graph, samples_begun
     from lava_models.images import load_images
@@ -114,7 +114,7 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
     )
     from lava_models.report import build_report, to_terminal, write_report
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     mode, samples = command.mode, command.samples
     schedule = schedule_for(net, mode)
     images = graded = None

@@ -32,6 +32,8 @@ from train.losses import Losses, losses
 
 CHECKPOINT_EVERY_S = 120.0
 """A killed run loses at most this much."""
+SAY_EVERY_S = 20.0
+"""Off a terminal, progress is a line every so often."""
 _STREAMS = ("init", "split", "order", "latents", "evaluation")
 
 
@@ -107,7 +109,7 @@ class Trainer:
         """
         self.console.print(self._headline())
         writer = SummaryWriter(str(self.run_dir / "tb"), purge_step=self.epoch)
-        saved = time.monotonic()
+        saved = said = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(),
                    TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
                    TextColumn("{task.fields[loss]}"))
@@ -119,6 +121,9 @@ class Trainer:
                     loss = self._train_step()
                     self.step += 1
                     progress.update(task, completed=self.step, loss=_show(loss))
+                    if not self.console.is_terminal and time.monotonic() - said > SAY_EVERY_S:
+                        said = time.monotonic()  # no bar in a log file: a line now and then
+                        self.console.print(f"  step {self.step}/{self.steps}: {_show(loss)}")
                     if until(self.epoch, self.step):
                         self._save_last()
                         return
