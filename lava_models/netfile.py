@@ -314,7 +314,10 @@ def _write_layer(group: h5py.Group, layer) -> None:
     group["shape"] = np.array(shape)
     if isinstance(layer, tuple):
         return
-    group["weight"], group["bias"] = layer.weight, layer.bias
+    # 16 bits hold every weight and bias; compression halves that again.
+    group.create_dataset("weight", data=layer.weight.astype(np.int16), compression="gzip",
+                         shuffle=True)
+    group["bias"] = layer.bias.astype(np.int16)
     if layer.type == "dense":
         group["inFeatures"], group["outFeatures"] = layer.weight.shape[::-1]
     else:
