@@ -1,12 +1,13 @@
 """Runs: model.net to a Lava process graph, images, counts and a report. No torch in here.
 
-Reading order: netfile, schedule, latents, reference, synapse, processes/, graph, compare, counts,
-report, run_lava, energy_report.
+Reading order: netfile, hdf5, schedule, latents, reference, synapse, processes/, graph, compare,
+counts, report, run_lava, energy_report.
 """
 
 from lava_models.files import UserError
+from lava_models.hdf5 import read_net, write_net
 from lava_models.latents import HostBits, Selection
-from lava_models.netfile import Conv, ConvT, Dense, Lif, NetFile, read_net, write_net
+from lava_models.netfile import Conv, ConvT, Dense, Lif, NetFile
 from lava_models.reference import Reference, decode_images, encode_images, schedule_for
 from lava_models.schedule import Schedule
 

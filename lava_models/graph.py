@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,15 +152,20 @@ class _Graph:
     def run(self, on_step: Callable[[int, int], None]) -> GraphRun:
         from lava.magma.core.run_conditions import RunSteps
 
+        executable = self.anchor.compile(self.config)
+        with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
+            self.anchor.create_runtime(executable=executable)
+        runtime = self.anchor.runtime
         try:
             for start in range(0, self.steps, self.schedule.period):
                 chunk = min(self.schedule.period, self.steps - start)
-                self.anchor.run(condition=RunSteps(num_steps=chunk), run_cfg=self.config)
+                self.anchor.run(condition=RunSteps(num_steps=chunk))
                 on_step(start + chunk, self.steps)
-            processes = len(self.anchor.runtime._executable.proc_builders)
-        finally:
-            if self.anchor.runtime is not None:
-                self.anchor.stop()
+        except BaseException:
+            _abandon(runtime)
+            raise
+        processes = len(runtime._messaging_infrastructure.actors)
+        self.anchor.stop()
         spikes = {name: np.load(self._path(name)) for name in self.sizes}
         return GraphRun(np.load(self._path("voltage")), spikes, self.sizes, self.steps, processes)
 
@@ -179,6 +186,28 @@ class _Graph:
 
     def _new(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
         return np.lib.format.open_memmap(self._path(name), "w+", dtype=dtype, shape=shape)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored():
+    """Ignore Ctrl-C inside, where there is one (a thread other than the main one has none)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _abandon(runtime) -> None:
+    """End a runtime in the middle of a step. Its own stop() would wait for an answer for ever."""
+    for actor in runtime._messaging_infrastructure.actors:
+        actor.kill()
+    runtime._is_started = False
+    runtime.join()
+    runtime._messaging_infrastructure.stop()
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def run_lava_command(arguments: list[str]) -> int:
         raise UserError(f"--seed {command.seed}: expected 0 or more")
     if command.backend == "loihi2":
         _require_loihi()
-    from lava_models.netfile import read_net
+    from lava_models.hdf5 import read_net
 
     net = read_net(command.net)
     out = command.out or command.net.parent / command.mode

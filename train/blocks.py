@@ -16,12 +16,12 @@ from train.slayer import slayer
 
 
 class _TimeFirst:
-    """Mixed into a SLAYER block: swaps in our neuron and merges T and N around the synapse."""
+    """Mixed into a SLAYER block that swaps in our neuron; merges T and N around the synapse.
+
+    The block brings `_synapse2d`: currents (B, ...) of inputs (B, ...).
+    """
 
     neuron: Lif
-
-    def _setup(self, neuron: Lif) -> None:
-        self.neuron = neuron
 
     def current(self, x: Tensor) -> Tensor:
         """Synaptic currents (T, N, ...) of inputs (T, N, ...)."""
@@ -30,12 +30,9 @@ class _TimeFirst:
     def forward(self, x: Tensor) -> Tensor:
         return self.neuron(self.current(x))[0]
 
-    def _synapse2d(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
 
 def _slayer_neuron(neuron: Lif) -> dict:
-    """Parameters for the neuron that SLAYER's constructor builds and `_setup` replaces."""
+    """Parameters for the neuron that SLAYER's constructor builds and ours then replaces."""
     return {"threshold": neuron.threshold, "current_decay": 1.0, "voltage_decay": 0.0}
 
 
@@ -45,7 +42,7 @@ class Dense(_TimeFirst, slayer.block.cuba.Dense):
     def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
         super().__init__(_slayer_neuron(neuron), inputs, outputs, delay_shift=False,
                          pre_hook_fx=None)
-        self._setup(neuron)
+        self.neuron = neuron
 
     def step(self, x: Tensor, r: Tensor | None) -> tuple[Tensor, Tensor]:
         """One tick: inputs (N, in) and membranes (N, out) or None -> spikes, membranes."""
@@ -62,7 +59,7 @@ class Conv(_TimeFirst, slayer.block.cuba.Conv):
     def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
         super().__init__(_slayer_neuron(neuron), inputs, outputs, 3, stride=2, padding=1,
                          delay_shift=False, pre_hook_fx=None)
-        self._setup(neuron)
+        self.neuron = neuron
 
     def _synapse2d(self, x: Tensor) -> Tensor:
         weight = self.synapse.weight[..., 0].contiguous(memory_format=torch.channels_last)
@@ -77,7 +74,7 @@ class ConvT(_TimeFirst, slayer.block.cuba.ConvT):
                          delay_shift=False, pre_hook_fx=None)
         # SLAYER takes no such argument, but its synapse (a ConvTranspose3d) honours the field.
         self.synapse.output_padding = (stride - 1, stride - 1, 0)
-        self._setup(neuron)
+        self.neuron = neuron
 
     def _synapse2d(self, x: Tensor) -> Tensor:
         weight = self.synapse.weight[..., 0].contiguous(memory_format=torch.channels_last)

@@ -111,6 +111,13 @@ def test_wrong_channel_count(net_factory, tmp_path):
         run_lava_command([str(tmp_path / "model.net"), "--mode", "reconstruct"])
 
 
+def test_network_that_is_not_square(tmp_path):
+    from lava_models.images import load_images
+
+    with pytest.raises(UserError, match="the network takes 1 x 8 x 10 images"):
+        load_images("digits", tmp_path, 1, (1, 8, 10))
+
+
 def test_unwritable_folder(net_path, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):

@@ -1,0 +1,72 @@
+"""Ctrl-C and failures end a run in one line and leave no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lava_models import HostBits, write_net
+from lava_models.graph import run_graph
+
+RUN_LAVA = "import sys; from lava_models.run_lava import main; sys.argv[0] = 'run-lava'; main()"
+
+
+def _children(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of the graph still runs (Python's resource tracker lives as long as its
+    parent and is none)."""
+    try:
+        return (b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+                and " Z " not in Path(f"/proc/{pid}/stat").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_ctrl_c(net_factory, tmp_path):
+    write_net(net_factory(), tmp_path / "model.net")
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN_LAVA, str(tmp_path / "model.net"), "--samples", "5000"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while len(_children(process.pid)) < 30 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1.5)  # well into the run
+        children = _children(process.pid)
+        assert len(children) >= 30
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        said, _ = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert said.strip().endswith("interrupted")
+    assert "Traceback" not in said
+    assert not any(_alive(child) for child in children)
+    assert not (tmp_path / "generate" / "report").exists()
+
+
+def test_a_failing_callback_ends_the_graph(net_factory):
+    net = net_factory()
+
+    def fails(done, total):
+        raise OSError("no space left")
+
+    bits = HostBits(0, net.ticks, net.latent, net.random_bits)
+    before = _children(os.getpid())
+    with pytest.raises(OSError, match="no space left"):
+        run_graph(net, "generate", bits, 3, on_step=fails)
+    assert not [c for c in _children(os.getpid()) if c not in before and _alive(c)]
