@@ -39,8 +39,6 @@ class GraphRun:
     """Neurons per population in `spikes`."""
     steps: int
     """Timesteps run."""
-    processes: int
-    """Lava processes (each an operating-system process) the graph compiled to."""
 
     def raster(self, name: str) -> np.ndarray:
         """Spikes of one population: bool (steps, n)."""
@@ -59,11 +57,8 @@ def run_graph(net: NetFile, mode: str, bits: HostBits, samples: int,
         images: graded input int32 (samples, C*H*W); reconstruct mode only.
         on_step: called with (timesteps done, timesteps in all).
     """
-    schedule = schedule_for(net, mode)
-    steps = schedule.run_length(layer_order(net, mode)[-1], samples)
     with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, _quiet_lava():
-        graph = _Graph(net, mode, bits, samples, images, steps, Path(folder))
-        return graph.run(on_step)
+        return _Graph(net, mode, samples, Path(folder)).build(bits, images).run(on_step)
 
 
 def samples_begun(net: NetFile, mode: str, steps: int) -> int:
@@ -73,119 +68,132 @@ def samples_begun(net: NetFile, mode: str, steps: int) -> int:
 
 
 class _Graph:
-    """Builds, runs and reads the graph; the probe files live in `folder`."""
+    """Builds, runs and reads the graph; what host and graph exchange lies in `folder`."""
 
-    def __init__(self, net, mode, bits, samples, images, steps, folder) -> None:
-        from lava.magma.core.run_configs import Loihi2SimCfg
-
-        self.config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=True)
-        self.schedule, self.steps, self.folder = schedule_for(net, mode), steps, folder
-        self.files: dict[str, np.ndarray] = {}
+    def __init__(self, net: NetFile, mode: str, samples: int, folder: Path) -> None:
+        self.net, self.mode, self.samples, self.folder = net, mode, samples, folder
+        self.schedule, self.order = schedule_for(net, mode), layer_order(net, mode)
+        self.layers = dict(net.named_layers())
+        self.steps = self.schedule.run_length(self.order[-1], samples)
+        self.ahead = {n: phase - 1 for n, phase in self.schedule.phases.items()}
+        """For every layer, the timestep at which its sources emit the first wave."""
         self.sizes: dict[str, int] = {}
-        self.reads = samples
-        self._build(net, mode, bits, samples, images)
 
-    def _build(self, net: NetFile, mode: str, bits: HostBits, samples: int, images) -> None:
+    def build(self, bits: HostBits, images: np.ndarray | None) -> _Graph:
         from lava_models.processes.clock import Clock
-        from lava_models.processes.host import StateProbe, WaveSource
-        from lava_models.processes.layer import SpikingLayer
+
+        # One tick neuron per layer carries its bias; the selection needs none.
+        self.clocked = [name for name in self.order if name != SELECTION]
+        self.clock = Clock(first=np.array([self.ahead[name] for name in self.clocked]),
+                           interval=self.schedule.dilation)
+        self.selection = self._selection(bits)
+        upstream = None
+        if images is not None:
+            upstream = self._source("images", images, self.order[0], repeat=self.net.ticks)
+        for name in self.order:
+            if name == SELECTION:
+                upstream.connect(self.selection.zeta_in)
+                upstream = self.selection.z_out
+                self._probe(f"{SELECTION}.feedback", self.selection.z_feedback)
+            else:
+                process = self._layer(name, upstream)
+                upstream = process.s_out
+            if name != self.order[-1]:  # the readout: a spike would show in its voltage
+                self._probe(name, upstream)
+        self._read_voltage(process)
+        return self
+
+    def _selection(self, bits: HostBits):
+        from lava_models.processes.clock import Clock
         from lava_models.processes.selection import LatentSelection
 
-        schedule, order = self.schedule, layer_order(net, mode)
-        d, period = schedule.dilation, schedule.period
-        ahead = {name: schedule.phases[name] - 1 for name in order}  # one hop before the wave
-        layers = dict(net.named_layers())
-        clocked = [name for name in order if name != SELECTION]
-        clock = Clock(first=np.array([ahead[name] for name in clocked]), interval=d)
-        silent_ticks = np.arange(max(net.ticks - net.lag, 0), net.ticks)
-        silence = Clock(first=ahead[SELECTION] + d * silent_ticks, interval=period,
-                        name="silence_clock")
-        selection = LatentSelection(channels=net.latent, selection=Selection(net.k, bits.bits),
-                                    silencers=len(silent_ticks), dilation=d,
-                                    phase=schedule.phases[SELECTION])
+        net, schedule = self.net, self.schedule
+        last_ticks = np.arange(max(net.ticks - net.lag, 0), net.ticks)
+        silence = Clock(first=self.ahead[SELECTION] + schedule.dilation * last_ticks,
+                        interval=schedule.period, name="silence_clock")
+        selection = LatentSelection(
+            channels=net.latent, selection=Selection(net.k, bits.bits), silencers=len(last_ticks),
+            dilation=schedule.dilation, phase=schedule.phases[SELECTION])
         silence.s_out.connect(selection.silence)
-        # The layers before the selection have begun further samples when the last one is read.
-        begun = math.ceil(self.steps / period)
+        begun = samples_begun(net, self.mode, self.steps)
         draws = bits.samples(0, begun).reshape(begun * net.ticks, -1)
-        random = WaveSource(file=self._save("random_bits", draws), size=draws.shape[1],
-                            first=ahead[SELECTION], interval=d, repeat=1, name="random_bits")
-        random.s_out.connect(selection.bits_in)
-        upstream = None
-        if mode == "reconstruct":
-            upstream = WaveSource(file=self._save("images", images), size=images.shape[1],
-                                  first=ahead[order[0]], interval=d, repeat=net.ticks,
-                                  name="images").s_out
-        self.anchor = clock
-        for name in order:
-            if name == SELECTION:
-                upstream.connect(selection.zeta_in)
-                upstream = selection.z_out
-                self._probe(f"{SELECTION}.feedback", selection.z_feedback)
-            else:
-                layer = layers[name]
-                matrix = unroll(layer)
-                sources = [] if upstream is None else [upstream]
-                graded = INPUT_MESSAGE_BITS if name == "encoder.0" else 0
-                weights = [matrix]
-                if name == f"{latent_part(mode)}.0":
-                    sources.append(selection.z_feedback)
-                    split = matrix.shape[1] - net.latent
-                    weights = [matrix[:, :split], matrix[:, split:]] if split else [matrix]
-                process = SpikingLayer(
-                    weights=weights, message_bits=[graded] + [0] * (len(weights) - 1),
-                    bias=neuron_bias(layer), clock_index=clocked.index(name),
-                    clock_size=len(clocked), decay=dilate_decay(layer.neuron.decay, d),
-                    threshold=layer.neuron.threshold, reset_interval=period,
-                    reset_offset=schedule.phases[name], name=name.replace(".", "_"))
-                for i, source in enumerate(sources):
-                    source.connect(getattr(process, f"s_in_{i}"))
-                clock.s_out.connect(process.tick)
-                upstream = process.s_out
-            if name != order[-1]:  # the readout does not fire; a spike would show in its voltage
-                self._probe(name, upstream)
-        readout = order[-1]
-        size = int(np.prod(layers[readout].shape))
-        self.voltage = self._new("voltage", (samples, size), np.int32)
-        StateProbe(size=size, file=self._path("voltage"), first=schedule.last_wave(readout, 0),
-                   interval=period, name="image_read").connect_var(process.v)
+        self._source("random_bits", draws, SELECTION, repeat=1).connect(selection.bits_in)
+        return selection
 
-    def run(self, on_step: Callable[[int, int], None]) -> GraphRun:
-        from lava.magma.core.run_conditions import RunSteps
+    def _layer(self, name: str, upstream):
+        from lava_models.processes.layer import SpikingLayer
 
-        executable = self.anchor.compile(self.config)
-        with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
-            self.anchor.create_runtime(executable=executable)
-        runtime = self.anchor.runtime
-        try:
-            for start in range(0, self.steps, self.schedule.period):
-                chunk = min(self.schedule.period, self.steps - start)
-                self.anchor.run(condition=RunSteps(num_steps=chunk))
-                on_step(start + chunk, self.steps)
-        except BaseException:
-            _abandon(runtime)
-            raise
-        processes = len(runtime._messaging_infrastructure.actors)
-        self.anchor.stop()
-        spikes = {name: np.load(self._path(name)) for name in self.sizes}
-        return GraphRun(np.load(self._path("voltage")), spikes, self.sizes, self.steps, processes)
+        layer, schedule = self.layers[name], self.schedule
+        matrix = unroll(layer)
+        sources, weights = [upstream], [matrix]
+        if name == f"{latent_part(self.mode)}.0":  # [x^E ; z], or z alone
+            split = matrix.shape[1] - self.net.latent
+            sources = [upstream, self.selection.z_feedback] if split else [
+                self.selection.z_feedback]
+            weights = [matrix[:, :split], matrix[:, split:]] if split else [matrix]
+        graded = INPUT_MESSAGE_BITS if name == "encoder.0" else 0
+        process = SpikingLayer(
+            weights=weights, message_bits=[graded] * len(weights), bias=neuron_bias(layer),
+            clock_index=self.clocked.index(name), clock_size=len(self.clocked),
+            decay=dilate_decay(layer.neuron.decay, schedule.dilation),
+            threshold=layer.neuron.threshold, reset_interval=schedule.period,
+            reset_offset=schedule.phases[name], name=name.replace(".", "_"))
+        for i, source in enumerate(sources):
+            source.connect(getattr(process, f"s_in_{i}"))
+        self.clock.s_out.connect(process.tick)
+        return process
+
+    def _source(self, name: str, waves: np.ndarray, target: str, *, repeat: int):
+        """Port that emits one row of `waves` per tick (each `repeat` times), to reach `target`."""
+        from lava_models.processes.host import WaveSource
+
+        np.save(self._path(name), waves)
+        return WaveSource(file=self._path(name), size=waves.shape[1], first=self.ahead[target],
+                          interval=self.schedule.dilation, repeat=repeat, name=name).s_out
 
     def _probe(self, name: str, port) -> None:
         from lava_models.processes.host import SpikeProbe
 
         self.sizes[name] = port.shape[0]
-        self._new(name, (self.steps, math.ceil(port.shape[0] / 8)), np.uint8)
+        self._new_file(name, (self.steps, math.ceil(port.shape[0] / 8)), np.uint8)
         probe = SpikeProbe(size=port.shape[0], file=self._path(name), name=f"probe_{name}")
         port.connect(probe.a_in)
+
+    def _read_voltage(self, readout) -> None:
+        from lava_models.processes.host import StateProbe
+
+        size = readout.v.shape[0]
+        self._new_file("voltage", (self.samples, size), np.int32)
+        StateProbe(size=size, file=self._path("voltage"), interval=self.schedule.period,
+                   first=self.schedule.last_wave(self.order[-1], 0),
+                   name="image_read").connect_var(readout.v)
 
     def _path(self, name: str) -> str:
         return str(self.folder / f"{name}.npy")
 
-    def _save(self, name: str, array: np.ndarray) -> str:
-        np.save(self._path(name), array)
-        return self._path(name)
+    def _new_file(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
+        np.lib.format.open_memmap(self._path(name), "w+", dtype=dtype, shape=shape)
 
-    def _new(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
-        return np.lib.format.open_memmap(self._path(name), "w+", dtype=dtype, shape=shape)
+    def run(self, on_step: Callable[[int, int], None]) -> GraphRun:
+        from lava.magma.core.run_conditions import RunSteps
+        from lava.magma.core.run_configs import Loihi2SimCfg
+
+        config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=True)
+        executable = self.clock.compile(config)
+        with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
+            self.clock.create_runtime(executable=executable)
+        runtime = self.clock.runtime
+        try:
+            for start in range(0, self.steps, self.schedule.period):
+                chunk = min(self.schedule.period, self.steps - start)
+                self.clock.run(condition=RunSteps(num_steps=chunk))
+                on_step(start + chunk, self.steps)
+        except BaseException:
+            _abandon(runtime)
+            raise
+        self.clock.stop()
+        spikes = {name: np.load(self._path(name)) for name in self.sizes}
+        return GraphRun(np.load(self._path("voltage")), spikes, self.sizes, self.steps)
 
 
 @contextlib.contextmanager
