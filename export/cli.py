@@ -73,7 +73,7 @@ def export_command(arguments: list[str]) -> int:
         model, config, state = load_model(command.model)
         if command.data_dir is not None:
             config = replace(config, data_dir=command.data_dir)
-        images = to_float(load_images(config, "test")[:command.images]).numpy()
+        images = to_float(load_images(config, "test", command.images)).numpy()
     except TrainUserError as error:
         raise UserError(str(error)) from None
     if len(images) < command.prove:

@@ -34,7 +34,9 @@ def write_net(net: NetFile, path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    # "latest": this version of the format carries checksums, so that a damaged file is an error
+    # and no wrong weight (or a crash inside the HDF5 library).
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
         for name in _ATTRIBUTES:
             file.attrs[name] = getattr(net, name)
@@ -65,7 +67,7 @@ def _write_layer(group: h5py.Group, layer) -> None:
         return
     # 16 bits hold every weight and bias; compression halves that again.
     group.create_dataset("weight", data=layer.weight.astype(np.int16), compression="gzip",
-                         shuffle=True)
+                         shuffle=True, fletcher32=True)
     group["bias"] = layer.bias.astype(np.int16)
     if layer.type == "dense":
         group["inFeatures"], group["outFeatures"] = layer.weight.shape[::-1]
@@ -98,9 +100,9 @@ def read_net(path: Path) -> NetFile:
     try:
         with h5py.File(path, "r") as file:
             return _read(file, str(path))
-    except OSError:
-        raise UserError(f"{path}: not a readable HDF5 file (truncated, or another format); "
-                        "export it again with export-netx") from None
+    except (OSError, KeyError, RuntimeError):  # h5py's ways to say that bytes are damaged
+        raise UserError(f"{path}: not a readable HDF5 file (damaged, cut short, or another "
+                        "format); export it again with export-netx") from None
 
 
 def _read(file: h5py.File, where: str) -> NetFile:
@@ -115,7 +117,11 @@ def _read(file: h5py.File, where: str) -> NetFile:
         if name not in file.attrs:
             raise UserError(f"{where}: attribute '{name}' is missing; export it again")
         value = file.attrs[name]
-        values[name] = tuple(int(n) for n in value) if kind is tuple else kind(value)
+        try:
+            values[name] = tuple(int(n) for n in value) if kind is tuple else kind(value)
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: attribute '{name}' is {value!r}; expected "
+                            f"{'integers' if kind is tuple else kind.__name__}") from None
     for part in PARTS:
         group = _get(file, f"{part}/layer", where)
         layers = [_read_layer(_get(group, str(i), where), where) for i in range(len(group))]

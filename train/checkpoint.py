@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from train.config import RunConfig, from_dict
+from train.config import RunConfig, from_dict, validate
 from train.files import UserError, replacing
 from train.fsvae import FSVAE
 
@@ -73,6 +73,7 @@ def load_model(path: Path) -> tuple[FSVAE, RunConfig, dict]:
     """
     state = load(path)
     config = from_dict(state["config"], f"{path}: config")
+    validate(config)
     model = FSVAE(config.model)
     try:
         model.load_state_dict(state["model"])

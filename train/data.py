@@ -29,19 +29,23 @@ _TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST,
                 "cifar10": datasets.CIFAR10, "celeba": datasets.CelebA}
 
 
-def load_images(config: RunConfig, split: Split) -> Tensor:
-    """All images of a split: uint8 (N, C, H, W), resized as the paper does (PIL, bilinear).
+def load_images(config: RunConfig, split: Split, limit: int | None = None) -> Tensor:
+    """Images of a split: uint8 (N, C, H, W), resized as the paper does (PIL, bilinear).
+
+    Args:
+        limit: read only the first so many.
 
     Raises:
         UserError: the data is not there (says how to get it), or an image cannot be read.
     """
     m = config.model
     pictures = _pictures(config, split)
-    out = torch.empty((len(pictures), m.image_channels, m.image_size, m.image_size),
+    count = len(pictures) if limit is None else min(limit, len(pictures))
+    out = torch.empty((count, m.image_channels, m.image_size, m.image_size),
                       dtype=torch.uint8)
     mode = "L" if m.image_channels == 1 else "RGB"
-    for i in track(range(len(pictures)), f"reading {config.dataset} ({split})", transient=True,
-                   disable=len(pictures) < 5000):
+    for i in track(range(count), f"reading {config.dataset} ({split})", transient=True,
+                   disable=count < 5000):
         picture = pictures[i].convert(mode)
         if config.dataset == "celeba":
             picture = TF.center_crop(picture, 148)

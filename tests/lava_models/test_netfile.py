@@ -71,6 +71,19 @@ def test_truncated(net_factory, tmp_path):
         read_net(file)
 
 
+def test_flipped_byte_of_a_weight(net_factory, tmp_path):
+    """Checksums: a damaged weight is an error, not another network."""
+    file = tmp_path / "model.net"
+    write_net(net_factory(), file)
+    with h5py.File(file) as opened:
+        at = opened["prior/layer/2/weight"].id.get_chunk_info(0).byte_offset
+    data = bytearray(file.read_bytes())
+    data[at + 20] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match="not a readable HDF5 file"):
+        read_net(file)
+
+
 def test_foreign_hdf5(tmp_path):
     with h5py.File(tmp_path / "x.net", "w") as file:
         file["layer/0/type"] = b"dense"
@@ -120,6 +133,8 @@ def _odd_weight(file):
     (_attribute("input_scale", float("nan")), "input_scale = nan: expected a finite positive"),
     (_attribute("output_scale", float("inf")), "output_scale = inf: expected a finite positive"),
     (_attribute("k", 1), "k = 1: expected 2 to 64"),
+    (_attribute("ticks", "many"), "attribute 'ticks' is 'many'; expected int"),
+    (_attribute("image_shape", 3), "attribute 'image_shape' is 3; expected integers"),
     (_attribute("latent", 5), r"encoder: ends in 6 neurons, expected 5|posterior.0"),
     (_odd_weight, r"prior.1 \(dense\): 1 odd weights in a mixed-sign layer"),
     (_set("prior/layer/1/neuron/vThMant", 2**17), "vThMant 131072, expected 1 to 131071"),
