@@ -187,9 +187,9 @@ class Trainer:
         return to_float(images).to(self.device)
 
     def _finish_epoch(self, writer: SummaryWriter) -> None:
-        started = [s / self.steps for s in self.sums]
+        means = [total / self.steps for total in self.sums]
         row = {"epoch": self.epoch + 1, "lr": self._learning_rate(),
-               **dict(zip(("loss", "reconstruction", "distance"), started))}
+               **dict(zip(("loss", "reconstruction", "distance"), means))}
         row |= {f"validation_{k}": v for k, v in self.evaluate(self.validation).items()}
         self.metrics.append(row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
@@ -201,8 +201,8 @@ class Trainer:
         last = self.epoch == self.config.optim.epochs
         if last or self.epoch == 1 or self.epoch % max(1, self.config.optim.epochs // 10) == 0:
             self._pictures(writer)
-        self.best, better = min(self.best, row["validation_loss"]), \
-            row["validation_loss"] < self.best
+        better = row["validation_loss"] < self.best
+        self.best = min(self.best, row["validation_loss"])
         self._save_last()
         if better:
             with replacing(self.run_dir / "model.pt") as file:
