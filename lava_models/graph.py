@@ -12,6 +12,7 @@ import math
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from lava_models.schedule import dilate_decay
 from lava_models.synapse import neuron_bias, unroll
 
 INPUT_MESSAGE_BITS = 16
+POLL_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,8 @@ class _Graph:
         try:
             for start in range(0, self.steps, self.schedule.period):
                 chunk = min(self.schedule.period, self.steps - start)
-                self.clock.run(condition=RunSteps(num_steps=chunk))
+                self.clock.run(condition=RunSteps(num_steps=chunk, blocking=False))
+                _wait_for(runtime)
                 on_step(start + chunk, self.steps)
         except BaseException:
             _abandon(runtime)
@@ -209,10 +212,34 @@ def _interrupts_ignored():
         signal.signal(signal.SIGINT, before)
 
 
+def _wait_for(runtime) -> None:
+    """Wait for the steps under way. When one process fails, the others would wait for its spikes
+    for ever, and Lava with them; so look for failures while waiting.
+
+    Raises:
+        RuntimeError: a process failed; says why.
+    """
+    def check() -> None:
+        for actor in runtime._messaging_infrastructure.actors:
+            if actor.exception:
+                cause, _traceback = actor.exception
+                raise RuntimeError(f"a Lava process failed: {cause!r}") from cause
+
+    while not all(port.probe() for port in runtime.service_to_runtime):
+        check()
+        time.sleep(POLL_S)
+    try:
+        runtime.wait()
+    except RuntimeError:
+        check()  # Lava only counts what failed
+        raise
+
+
 def _abandon(runtime) -> None:
     """End a runtime in the middle of a step. Its own stop() would wait for an answer for ever."""
     for actor in runtime._messaging_infrastructure.actors:
-        actor.kill()
+        with contextlib.suppress(ValueError):  # already joined, after a failure Lava noticed
+            actor.kill()
     runtime._is_started = False
     runtime.join()
     runtime._messaging_infrastructure.stop()

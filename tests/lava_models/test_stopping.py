@@ -73,3 +73,18 @@ def test_a_failing_callback_ends_the_graph(net_factory):
     with pytest.raises(OSError, match="no space left"):
         run_graph(net, "generate", bits, 3, on_step=fails)
     assert not [c for c in _children(os.getpid()) if c not in before and _alive(c)]
+
+
+def test_a_failing_process_ends_the_graph_with_its_cause(net_factory, monkeypatch):
+    from lava_models.processes.host import PyWaveSource
+
+    def fails(self):
+        raise ValueError("out of paper")
+
+    monkeypatch.setattr(PyWaveSource, "run_spk", fails)  # the forked processes inherit it
+    net = net_factory()
+    bits = HostBits(0, net.ticks, net.latent, net.random_bits)
+    before = _children(os.getpid())
+    with pytest.raises(RuntimeError, match="a Lava process failed: ValueError.*out of paper"):
+        run_graph(net, "generate", bits, 3)
+    assert not [c for c in _children(os.getpid()) if c not in before and _alive(c)]
