@@ -26,7 +26,9 @@ from lava_models.schedule import dilate_decay
 from lava_models.synapse import neuron_bias, unroll
 
 INPUT_MESSAGE_BITS = 16
+"""Width of the image's graded spikes: the neuron's 16-bit port takes no more."""
 POLL_S = 0.002
+"""How often to look for failed processes, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -248,8 +250,9 @@ def _abandon(runtime) -> None:
 @contextlib.contextmanager
 def _quiet_lava():
     """Lava logs its own progress at WARNING; ours is shown by `on_step`."""
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

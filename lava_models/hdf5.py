@@ -168,7 +168,8 @@ def _read_layer(group: h5py.Group, where: str) -> Layer | None:
                       bool(value("neuron/spiking"))),
     }
     dims = 2 if kind == "dense" else 4
-    if weight.ndim != dims or (kind != "dense" and weight.shape[2] != weight.shape[3]):
+    square = kind == "dense" or weight.shape[2:3] == weight.shape[3:4]
+    if weight.ndim != dims or not weight.size or not square:
         raise UserError(f"{where}: {group.name}/weight has shape {weight.shape}, expected "
                         + ("(out, in)" if dims == 2 else "4 axes with a square kernel"))
     if kind == "dense":

@@ -208,7 +208,7 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
          f"k = {net.k} with random_bits = {net.random_bits}: the selection's sum reaches "
          f"{draw.worst_sum}, the port takes {chip.activation_max}; use fewer bits")
 
-    sizes = {"encoder": math.prod(net.image_shape), "posterior": net.encoder and net.latent * 2,
+    sizes = {"encoder": math.prod(net.image_shape), "posterior": 2 * net.latent,
              "prior": net.latent, "decoder": net.latent}
     ends = {"encoder": net.latent, "posterior": net.latent * net.k, "prior": net.latent * net.k,
             "decoder": math.prod(net.image_shape)}

@@ -51,8 +51,8 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
                  "timesteps_per_sample": schedule.period,
                  "latency_timesteps": schedule.last_wave(readout, 0), "timesteps_run": steps},
         "time": {"host_wall_s": {"value": round(wall_s, 3), "basis": "measured",
-                                 "what": "wall time of the simulator on this machine, not of a "
-                                         "chip"},
+                                 "what": "wall time of the simulator on this machine, "
+                                         "compiling included, not of a chip"},
                  "chip_timestep_us": dict(NO_CHIP)},
         "energy": {"energy_per_sample_j": dict(NO_CHIP)},
         "layers": layers,
@@ -180,7 +180,7 @@ def _facts(record: dict) -> list[tuple[str, str]]:
         ("timesteps per sample", f"{work['timesteps_per_sample']} (T = {work['ticks']} ticks x "
          f"D = {work['timesteps_per_tick']} timesteps; z feeds back after L = "
          f"{work['lag_ticks']})"),
-        ("latency", f"{work['latency_timesteps']} timesteps from the first input to the image"),
+        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
         ("timesteps run", f"{work['timesteps_run']}"),
         ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
                       f"({time['host_wall_s']['what']})"),

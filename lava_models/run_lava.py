@@ -75,11 +75,19 @@ def run_lava_command(arguments: list[str]) -> int:
                         "another --out")
     dataset = None
     if command.mode == "reconstruct":
-        dataset = command.dataset or json.loads(net.provenance or "{}").get("dataset")
+        dataset = command.dataset or _trained_on(net.provenance)
         if dataset is None:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
     return _run(command, arguments, net, out, dataset)
+
+
+def _trained_on(provenance: str) -> str | None:
+    """The data set a file says it was trained on, if it does."""
+    try:
+        return json.loads(provenance).get("dataset")
+    except (ValueError, AttributeError):
+        return None
 
 
 def _require_loihi() -> None:

@@ -40,10 +40,12 @@ def train_command(arguments: list[str]) -> int:
         raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
     import torch  # late, so that --help is quick
 
-    from train.trainer import Trainer
+    from train.trainer import Trainer, remove_run
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    if options.force and not options.resume:
+        remove_run(run_dir)  # else --resume could pick up the old run's checkpoint
     trainer = Trainer(config, run_dir, resume=options.resume, command=["train-fsvae", *arguments])
     trainer.run()
     print(f"next: export-netx {run_dir / 'model.pt'}")

@@ -31,7 +31,7 @@ from train.fsvae import FSVAE
 from train.losses import Losses, losses
 
 CHECKPOINT_EVERY_S = 120.0
-"""A killed run loses at most this much."""
+"""A killed run loses about this much."""
 SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
 _STREAMS = ("init", "split", "order", "latents", "evaluation")
@@ -57,6 +57,22 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device; use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def remove_run(run_dir: Path) -> None:
+    """Remove what an earlier training wrote to `run_dir`, and nothing else.
+
+    Raises:
+        UserError: it cannot be removed.
+    """
+    try:
+        for name in ("checkpoints", "samples", "tb"):
+            if (run_dir / name).is_dir():
+                shutil.rmtree(run_dir / name)
+        for name in ("model.pt", "metrics.jsonl", "config.toml"):
+            (run_dir / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{run_dir}: cannot be replaced: {error.strerror or error}") from None
 
 
 class Trainer:
@@ -259,9 +275,14 @@ class Trainer:
             "latents": self.latents.get_state(), "provenance": self.provenance})
 
     def _resume(self) -> None:
-        state = checkpoint.load(self.run_dir / "checkpoints" / "last.pt")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        last = self.run_dir / "checkpoints" / "last.pt"
+        state = checkpoint.load(last)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError):
+            raise UserError(f"{last}: does not fit these settings; --resume keeps the model as it "
+                            "was, start another --run-dir for a different one") from None
         self.latents.set_state(state["latents"])
         self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
         self.metrics, self.best = state["metrics"], state["best"]

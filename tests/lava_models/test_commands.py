@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -108,6 +109,14 @@ def test_bad_input(net_path, arguments, message, tmp_path):
 def test_wrong_channel_count(net_factory, tmp_path):
     write_net(net_factory(channels=3), tmp_path / "model.net")
     with pytest.raises(UserError, match="digits has 1 channel, the network takes 3"):
+        run_lava_command([str(tmp_path / "model.net"), "--mode", "reconstruct"])
+
+
+@pytest.mark.parametrize("provenance", ["", "no json", "[]"])
+def test_file_that_does_not_say_its_data_set(net_factory, tmp_path, provenance):
+    net = dataclasses.replace(net_factory(), provenance=provenance)
+    write_net(net, tmp_path / "model.net")
+    with pytest.raises(UserError, match="name a data set with --dataset"):
         run_lava_command([str(tmp_path / "model.net"), "--mode", "reconstruct"])
 
 

@@ -142,6 +142,7 @@ def _odd_weight(file):
     (_set("prior/layer/1/neuron/type", b"SDNN"), "type 'SDNN'.*expected CUBA"),
     (_set("encoder/layer/1/type", np.array([b"pool"])), "layer type 'pool', known are"),
     (_set("encoder/layer/1/weight", np.zeros((4, 1, 3, 3))), "holds float64, expected integers"),
+    (_set("prior/layer/1/weight", np.zeros((0, 10), np.int16)), "weight has shape"),
     (_set("decoder/layer/1/inputShape", [5, 2, 2]), r"expected \(6, height, width\)"),
     (_set("decoder/layer/2/neuron/spiking", False), "must spike; only the last decoder layer"),
 ])

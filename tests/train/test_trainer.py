@@ -11,7 +11,7 @@ import torch
 from train.checkpoint import load, load_model
 from train.cli import parse, train_command
 from train.files import UserError
-from train.trainer import Trainer, stream
+from train.trainer import Trainer, remove_run, stream
 
 TINY = ["--dataset", "digits", "--device", "cpu", "--hidden", "4", "8", "--latent", "6", "--k", "4",
         "--ticks", "4", "--bottleneck", "8", "12", "--batch-size", "50", "--limit-batches", "3",
@@ -68,6 +68,24 @@ def test_existing_run_is_not_overwritten(digits_run):
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(UserError, match="no run to resume there"):
         train_command([*TINY, "--run-dir", str(tmp_path / "none"), "--resume"])
+
+
+def test_resume_with_another_model_is_one_line(tmp_path):
+    _trainer(tmp_path / "a").run(until=lambda epoch, step: step == 1)
+    with pytest.raises(UserError, match="last.pt: does not fit these settings"):
+        _trainer(tmp_path / "a", "--latent", "7", resume=True)
+
+
+def test_force_leaves_nothing_to_resume_wrongly(tmp_path):
+    """A replaced run that dies before its first checkpoint must not resume the old one."""
+    run = tmp_path / "a"
+    train_command([*TINY, "--run-dir", str(run)])
+    (run / "notes.txt").write_text("mine")
+    remove_run(run)
+    assert [p.name for p in run.iterdir()] == ["notes.txt"]
+    train_command([*TINY, "--run-dir", str(run), "--force", "--epochs", "1"])
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+    assert (run / "notes.txt").read_text() == "mine"
 
 
 def test_diverged_loss_is_one_line(tmp_path):
