@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lava_models.compare import Comparison, compare, reference_run
-from lava_models.graph import run_graph, samples_begun
-from lava_models.latents import HostBits
+from lava_models.compare import Comparison, compare_with_reference
+from lava_models.graph import run_graph
 from lava_models.netfile import NetFile
-from lava_models.reference import MODES, Reference, decode_images, encode_images, schedule_for
+from lava_models.reference import Reference, decode_images, encode_images
+from lava_models.rule30 import ChipBits
+from lava_models.schedule import MODES
 from train.fsvae import FSVAE
 
 BATCH = 64
@@ -26,14 +27,13 @@ def prove(net: NetFile, images: np.ndarray, samples: int, seed: int,
         images: float (>= samples, C, H, W) in [-1, 1], for reconstruct mode.
         on_step: called with (mode, timesteps done, timesteps in all).
     """
-    bits = HostBits(seed, net.ticks, net.latent, net.random_bits)
     verdicts = {}
     for mode in MODES:
+        bits = ChipBits.of(net, mode, seed)
         graded = encode_images(net, images[:samples]) if mode == "reconstruct" else None
-        run = run_graph(net, mode, bits, samples, graded,
+        run = run_graph(net, mode, bits, samples, graded, graph="stock",
                         on_step=lambda done, total, mode=mode: on_step(mode, done, total))
-        reference = reference_run(net, mode, bits, samples_begun(net, mode, run.steps), graded)
-        verdicts[mode] = compare(run, reference, schedule_for(net, mode))
+        verdicts[mode] = compare_with_reference(run, net, mode, bits, graded)
     return verdicts
 
 
@@ -60,7 +60,7 @@ def deployment_error(model: FSVAE, net: NetFile, images: np.ndarray, seed: int, 
     reference = Reference(net, "reconstruct")
     sums = np.zeros(2)
     for draw in range(draws):
-        bits = HostBits(seed + 1 + draw, net.ticks, net.latent, net.random_bits)
+        bits = ChipBits.of(net, "reconstruct", seed + 1 + draw)
         for start in range(0, len(images), BATCH):
             batch = images[start:start + BATCH]
             with torch.no_grad():

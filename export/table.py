@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from rich.console import Group
 from rich.table import Table
@@ -29,12 +30,36 @@ def layer_table(translation: Translation) -> Group:
             f"{q.scale / q.best_scale:.0%}")
         if q.limited_by:
             limited.append(f"{q.name} (by the {q.limited_by})")
-    selection = Selection(net.k, net.random_bits)
     notes = Text(
         "error: rms of rounding and clipping over rms of the weights. port, v: worst synaptic sum "
         "and membrane over what the register holds. scale: kept share of the least-error scale; "
         f"reduced in {', '.join(limited) or 'no layer'}.\n"
-        f"image in: {round(net.input_scale)} steps either side of 0. latents: 1 of {net.k} by "
-        f"{net.random_bits} random bits, worst probability error {selection.worst_error} "
-        f"= {float(selection.worst_error):.2g}.", style="dim")
-    return Group(table, notes)
+        f"image in: {round(net.input_scale)} steps either side of 0.", style="dim")
+    return Group(table, notes, draw_table(Selection(net.k, net.random_bits)))
+
+
+def draw_table(selection: Selection) -> Table | Text:
+    """How often z fires when n of k candidates did, exactly, and what it should be."""
+    k, draws = selection.k, 2**selection.bits
+    weights = (f"weights {selection.zeta_weight} per candidate, "
+               f"{', '.join(map(str, selection.random_weights))} per random bit, "
+               f"threshold {selection.threshold}")
+    if not selection.worst_error:
+        return Text(f"latents: 1 of {k} by {selection.bits} random bits, P(z = 1 | n) = n/{k} "
+                    f"exactly for n = 0..{k}; {weights}", style="dim")
+    groups = 3 if k < 32 else 4
+    table = Table(title=f"latents: 1 of {k} by {selection.bits} random bits; worst error "
+                        f"{selection.worst_error} = {float(selection.worst_error):.2g}",
+                  caption=f"P: z fires when n of {k} candidates did, exactly; error: P - n/{k}\n"
+                          f"{weights}")
+    for _ in range(groups):
+        for name in ("n", "P", "error"):
+            table.add_column(name, justify="right", no_wrap=True)
+    rows = -(-(k + 1) // groups)
+    for first in range(rows):
+        cells = []
+        for n in range(first, k + 1, rows):
+            p = selection.probability(n)
+            cells += [str(n), f"{int(p * draws)}/{draws}", f"{float(p - Fraction(n, k)):+.1e}"]
+        table.add_row(*cells)
+    return table

@@ -1,17 +1,19 @@
 """Runs: model.net to a Lava process graph, images, counts and a report. No torch in here.
 
-Reading order: netfile, hdf5, schedule, latents, reference, synapse, processes/, graph, compare,
-counts, report, run_lava, energy_report.
+Reading order: netfile, hdf5, schedule, latents, synapse, reference, rule30, processes/, graph,
+compare, counts, report, run_lava, energy_report; battery tests the random bits.
 """
 
 from lava_models.files import UserError
 from lava_models.hdf5 import read_net, write_net
 from lava_models.latents import HostBits, Selection
 from lava_models.netfile import Conv, ConvT, Dense, Lif, NetFile
-from lava_models.reference import Reference, decode_images, encode_images, schedule_for
-from lava_models.schedule import Schedule
+from lava_models.reference import Reference, decode_images, encode_images
+from lava_models.rule30 import ChipBits
+from lava_models.schedule import Schedule, schedule_for
 
 __all__ = [
-    "Conv", "ConvT", "Dense", "HostBits", "Lif", "NetFile", "Reference", "Schedule", "Selection",
-    "UserError", "decode_images", "encode_images", "read_net", "schedule_for", "write_net",
+    "ChipBits", "Conv", "ConvT", "Dense", "HostBits", "Lif", "NetFile", "Reference", "Schedule",
+    "Selection", "UserError", "decode_images", "encode_images", "read_net", "schedule_for",
+    "write_net",
 ]

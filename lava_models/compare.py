@@ -1,19 +1,21 @@
-"""Are two runs of a model.net the same, spike for spike, at every timestep?"""
+"""Are Lava's run of a model.net and the reference the same, spike for spike, at every timestep?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.graph import GraphRun
-from lava_models.latents import HostBits
+from lava_models.graph import FEEDBACK, GraphRun
 from lava_models.netfile import NetFile
-from lava_models.reference import SELECTION, Reference, Result
-from lava_models.schedule import Schedule
+from lava_models.reference import Reference
+from lava_models.rule30 import ChipBits
+from lava_models.schedule import SELECTION, Schedule
 
-FEEDBACK = f"{SELECTION}.feedback"
+SIDE_BY_SIDE = 64
+"""Samples the reference takes at a time, so that its memory stays small."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,48 @@ class Comparison:
         return f"NOT equal: {self.differing} of {self.values} values differ, first {self.first}"
 
 
-def reference_run(net: NetFile, mode: str, bits: HostBits, samples: int,
-                  images: np.ndarray | None) -> Result:
-    """The reference's spikes for `samples` samples; those without an image see zeros."""
-    if images is not None and len(images) < samples:
-        images = np.concatenate(
-            [images, np.zeros((samples - len(images), images.shape[1]), images.dtype)])
-    return Reference(net, mode).run(bits.samples(0, samples), images)
+@dataclass(frozen=True)
+class Lane:
+    """What the reference says about one lane of a run: `samples` samples from `first` on."""
+
+    voltage: np.ndarray
+    """int32 (samples, C*H*W)."""
+    rasters: dict[str, np.ndarray]
+    """Every population at every timestep: bool (timesteps, n)."""
 
 
-def rasters(result: Result, schedule: Schedule, steps: int) -> Iterator[tuple[str, np.ndarray]]:
-    """The reference's spikes laid out on the chip's timesteps: (population, bool (steps, n))."""
-    for name, spikes in result.spikes.items():
-        yield name, _raster(spikes, schedule, name, steps)
+def reference_lane(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
+                   images: np.ndarray | None) -> Lane:
+    """Run the reference over samples `first` ... of a run and lay its spikes on the timesteps.
+
+    Args:
+        images: graded input of the whole run, int32 (S, C*H*W); samples without one see zeros.
+    """
+    reference = Reference(net, mode)
+    schedule = reference.schedule
+    steps = schedule.run_length(reference.order[-1], samples)
+    # While the last sample drains through the decoder, the layers before it run on with the next.
+    begun = math.ceil(steps / schedule.period)
+    voltage, spikes = [], {}
+    for start in range(first, first + begun, SIDE_BY_SIDE):
+        count = min(SIDE_BY_SIDE, first + begun - start)
+        batch = None
+        if images is not None:
+            batch = np.zeros((count, images.shape[1]), images.dtype)
+            some = images[start:min(start + count, first + samples)]
+            batch[:len(some)] = some
+        result = reference.run(bits.samples(start, count), batch)
+        voltage.append(result.voltage)
+        for name, of_batch in result.spikes.items():
+            spikes.setdefault(name, []).append(of_batch)
+    rasters = dict(bits.rasters(first, steps))
+    for name, parts in spikes.items():
+        of_lane = np.concatenate(parts)
+        rasters[name] = _raster(of_lane, schedule, name, steps)
         if name == SELECTION:  # the copy that feeds back is silent in the last L ticks
-            silenced = spikes.copy()
-            silenced[:, max(schedule.ticks - schedule.lag, 0):] = False
-            yield FEEDBACK, _raster(silenced, schedule, name, steps)
+            of_lane[:, max(schedule.ticks - schedule.lag, 0):] = False
+            rasters[FEEDBACK] = _raster(of_lane, schedule, name, steps)
+    return Lane(np.concatenate(voltage)[:samples], rasters)
 
 
 def _raster(spikes: np.ndarray, schedule: Schedule, name: str, steps: int) -> np.ndarray:
@@ -68,36 +95,50 @@ def _raster(spikes: np.ndarray, schedule: Schedule, name: str, steps: int) -> np
     return raster
 
 
-def compare(run: GraphRun, result: Result, schedule: Schedule) -> Comparison:
-    """Compare every population at every timestep, and every readout voltage of every sample.
+def compare(run: GraphRun, lanes: Iterator[Lane], schedule: Schedule) -> Comparison:
+    """Compare every population at every recorded timestep, and the readout voltages.
 
     Args:
-        run: a Lava run of S samples.
-        result: the reference for at least S samples, drain included (`reference_run`).
+        run: a Lava run.
+        lanes: the reference for each of its lanes, `run.recorded` samples long.
         schedule: the schedule of both.
     """
     found: list[tuple[int, str]] = []  # (timestep, where)
-    values = differing = spikes = 0
-    expected = dict(rasters(result, schedule, run.steps))
-    missing = set(run.spikes) ^ set(expected)
-    if missing:
-        raise ValueError(f"populations in one run only: {sorted(missing)}")
-    for name, wanted in expected.items():
-        got = run.raster(name)
-        wrong = np.argwhere(got != wanted)
-        spikes += int(wanted.sum())
+    values = differing = spikes = steps = 0
+    rasters = {name: run.raster(name) for name in run.spikes}
+    for lane, expected in enumerate(lanes):
+        where = f"lane {lane}, " if run.lanes > 1 else ""
+        if set(rasters) != set(expected.rasters):
+            raise ValueError("populations in one run only: "
+                             f"{sorted(set(rasters) ^ set(expected.rasters))}")
+        for name, wanted in expected.rasters.items():
+            got = rasters[name][lane]
+            steps = len(wanted)
+            spikes += int(wanted.sum())
+            values += wanted.size
+            if np.array_equal(got, wanted):
+                continue
+            wrong = np.argwhere(got != wanted)
+            differing += len(wrong)
+            step, neuron = wrong[0]
+            found.append((step + 1, f"{where}{name}, neuron {neuron}, timestep {step + 1}: Lava "
+                          f"{int(got[step, neuron])}, reference {int(wanted[step, neuron])}"))
+        first = lane * run.samples_per_lane
+        got = run.voltage[first:first + run.recorded]
+        wanted = expected.voltage[:len(got)]
         values += wanted.size
+        wrong = np.argwhere(got != wanted)
         differing += len(wrong)
         if len(wrong):
-            step, neuron = wrong[0]
-            found.append((step + 1, f"{name}, neuron {neuron}, timestep {step + 1}: Lava "
-                          f"{int(got[step, neuron])}, reference {int(wanted[step, neuron])}"))
-    wanted = result.voltage[: len(run.voltage)]
-    wrong = np.argwhere(run.voltage != wanted)
-    values += wanted.size
-    differing += len(wrong)
-    if len(wrong):
-        sample, pixel = wrong[0]
-        found.append((run.steps + 1, f"readout voltage of sample {sample}, pixel {pixel}: Lava "
-                      f"{run.voltage[sample, pixel]}, reference {wanted[sample, pixel]}"))
-    return Comparison(run.steps, spikes, values, differing, min(found)[1] if found else None)
+            sample, pixel = wrong[0]
+            found.append((steps + 1, f"readout voltage of sample {first + sample}, pixel {pixel}: "
+                          f"Lava {got[sample, pixel]}, reference {wanted[sample, pixel]}"))
+    return Comparison(steps, spikes, values, differing, min(found)[1] if found else None)
+
+
+def compare_with_reference(run: GraphRun, net: NetFile, mode: str, bits: ChipBits,
+                           images: np.ndarray | None) -> Comparison:
+    """`compare` a run with the reference run for it, lane by lane."""
+    lanes = (reference_lane(net, mode, bits, lane * run.samples_per_lane, run.recorded, images)
+             for lane in range(run.lanes))
+    return compare(run, lanes, bits.schedule)

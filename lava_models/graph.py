@@ -1,7 +1,9 @@
 """model.net as a Lava process graph on the CPU simulator, watched spike for spike.
 
-Everything on the chip's side is stock Lava (LIF, LIFReset, Sparse) inside the processes of
-`lava_models/processes`; the host side feeds images and random bits and reads the result.
+Two graphs of the same processes (`lava_models/processes`): "stock", in which everything on the
+chip's side is stock Lava (LIF, LIFReset, Sparse), and "fused", with one numpy model per process
+and any number of lanes, samples side by side. The host feeds images and reads the result;
+latents are drawn in the graph.
 """
 
 from __future__ import annotations
@@ -19,155 +21,210 @@ from pathlib import Path
 
 import numpy as np
 
-from lava_models.latents import HostBits, Selection
+from lava_models.latents import Selection
 from lava_models.netfile import NetFile
-from lava_models.reference import SELECTION, latent_part, layer_order, schedule_for
-from lava_models.schedule import dilate_decay
-from lava_models.synapse import neuron_bias, unroll
+from lava_models.rule30 import POPULATIONS, ChipBits
+from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
 
+GRAPHS = ("fused", "stock")
+FEEDBACK = f"{SELECTION}.feedback"
+"""The copy of the selection neurons that feeds z back."""
 INPUT_MESSAGE_BITS = 16
 """Width of the image's graded spikes: the neuron's 16-bit port takes no more."""
+RING_COUNTED_FROM = 3
+"""Timestep from which on the ring of random bits shows no trace of how it was started."""
+MOST_LANES = 32
+"""Lanes chosen where there are enough samples; more only cost memory."""
+RECORD_BYTES = 2**28
+"""About how much room recorded spikes may take."""
 POLL_S = 0.002
 """How often to look for failed processes, in seconds."""
 
 
 @dataclass(frozen=True)
 class GraphRun:
-    """What a run of the Lava graph gives for S samples, run back to back."""
+    """What a run of the Lava graph gives for S samples.
+
+    Lane l runs samples l*m ... l*m + m-1 back to back, m = ceil(S / lanes).
+    """
 
     voltage: np.ndarray
     """Readout voltages at tick T of every sample, int32 (S, C*H*W)."""
+    counts: Mapping[str, np.ndarray]
+    """For every population: spikes per timestep of the period (from its first wave on) and
+    neuron, int32 (P, n), summed over the S samples."""
     spikes: Mapping[str, np.ndarray]
-    """For every population: bit-packed spikes of every timestep, uint8 (steps, ceil(n/8))."""
+    """For every population: bit-packed spikes of the recorded timesteps, uint8
+    (timesteps, ceil(lanes * n / 8))."""
     sizes: Mapping[str, int]
-    """Neurons per population in `spikes`."""
+    """n, neurons per population."""
+    lanes: int
     steps: int
     """Timesteps run."""
+    recorded: int
+    """Samples per lane that `spikes` covers."""
+
+    @property
+    def samples_per_lane(self) -> int:
+        return math.ceil(len(self.voltage) / self.lanes)
 
     def raster(self, name: str) -> np.ndarray:
-        """Spikes of one population: bool (steps, n)."""
-        return np.unpackbits(self.spikes[name], axis=1, count=self.sizes[name]).astype(bool)
+        """Recorded spikes of one population: bool (lanes, timesteps, n)."""
+        packed, n = self.spikes[name], self.sizes[name]
+        spikes = np.unpackbits(packed, axis=1, count=self.lanes * n).astype(bool)
+        return spikes.reshape(len(packed), self.lanes, n).swapaxes(0, 1)
 
 
-def run_graph(net: NetFile, mode: str, bits: HostBits, samples: int,
-              images: np.ndarray | None = None, *,
+def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
+              images: np.ndarray | None = None, *, graph: str = "fused", lanes: int = 1,
+              record: int | None = None,
               on_step: Callable[[int, int], None] = lambda done, total: None) -> GraphRun:
-    """Run `samples` samples back to back through the graph of stock processes.
+    """Run `samples` samples through the graph.
 
     Args:
         net: the network.
         mode: "reconstruct" or "generate".
-        bits: random bits of the latents; sample i of the run uses `bits.sample(i)`.
+        bits: the generator of random bits, which the graph starts from its seed.
         images: graded input int32 (samples, C*H*W); reconstruct mode only.
+        graph: "fused" or "stock".
+        lanes: samples that run side by side; 1 in the stock graph.
+        record: samples per lane whose spikes are recorded, at least 1 (default: all).
         on_step: called with (timesteps done, timesteps in all).
     """
+    if graph not in GRAPHS or lanes < 1 or (graph == "stock" and lanes > 1):
+        raise ValueError(f"graph {graph!r} with {lanes} lanes")
     with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, _quiet_lava():
-        return _Graph(net, mode, samples, Path(folder)).build(bits, images).run(on_step)
+        built = _Graph(net, mode, samples, graph, lanes, record, Path(folder))
+        return built.build(bits, images).run(on_step)
 
 
-def samples_begun(net: NetFile, mode: str, steps: int) -> int:
-    """Samples whose first wave has entered after `steps` timesteps: while the last sample drains
-    through the decoder, the layers before it already run on with the next."""
-    return math.ceil(steps / schedule_for(net, mode).period)
+def choose_lanes(samples: int) -> int:
+    """How many samples to run side by side."""
+    return min(samples, MOST_LANES)
+
+
+def choose_record(net: NetFile, mode: str, lanes: int) -> int:
+    """How many samples per lane to record, so that the recordings stay small."""
+    sizes = [math.prod(layer.shape) for name, layer in net.named_layers()]
+    schedule = schedule_for(net, mode)
+    per_sample = lanes * schedule.period * sum(sizes) // 8
+    return max(1, RECORD_BYTES // per_sample)
 
 
 class _Graph:
     """Builds, runs and reads the graph; what host and graph exchange lies in `folder`."""
 
-    def __init__(self, net: NetFile, mode: str, samples: int, folder: Path) -> None:
+    def __init__(self, net: NetFile, mode: str, samples: int, graph: str, lanes: int,
+                 record: int | None, folder: Path) -> None:
         self.net, self.mode, self.samples, self.folder = net, mode, samples, folder
+        self.stock, self.lanes = graph == "stock", lanes
         self.schedule, self.order = schedule_for(net, mode), layer_order(net, mode)
         self.layers = dict(net.named_layers())
-        self.steps = self.schedule.run_length(self.order[-1], samples)
+        self.per_lane = math.ceil(samples / lanes)
+        self.steps = self.schedule.run_length(self.order[-1], self.per_lane)
+        self.recorded = self.per_lane if record is None else min(record, self.per_lane)
         self.ahead = {n: phase - 1 for n, phase in self.schedule.phases.items()}
         """For every layer, the timestep at which its sources emit the first wave."""
         self.sizes: dict[str, int] = {}
 
-    def build(self, bits: HostBits, images: np.ndarray | None) -> _Graph:
-        from lava_models.processes.clock import Clock
-
+    def build(self, bits: ChipBits, images: np.ndarray | None) -> _Graph:
         # One tick neuron per layer carries its bias; the selection needs none.
         self.clocked = [name for name in self.order if name != SELECTION]
-        self.clock = Clock(first=np.array([self.ahead[name] for name in self.clocked]),
-                           interval=self.schedule.dilation)
+        self.clock = self._clock([self.ahead[name] for name in self.clocked],
+                                 self.schedule.dilation, "clock")
         self.selection = self._selection(bits)
-        upstream = None
-        if images is not None:
-            upstream = self._source("images", images, self.order[0], repeat=self.net.ticks)
+        upstream = None if images is None else self._images(images)
         for name in self.order:
             if name == SELECTION:
                 upstream.connect(self.selection.zeta_in)
                 upstream = self.selection.z_out
-                self._probe(f"{SELECTION}.feedback", self.selection.z_feedback)
+                self._probe(FEEDBACK, self.selection.z_feedback, self.schedule.phases[name])
             else:
                 process = self._layer(name, upstream)
                 upstream = process.s_out
             if name != self.order[-1]:  # the readout: a spike would show in its voltage
-                self._probe(name, upstream)
+                self._probe(name, upstream, self.schedule.phases[name])
         self._read_voltage(process)
         return self
 
-    def _selection(self, bits: HostBits):
+    def _clock(self, first: list[int], interval: int, name: str):
+        """Tick neurons; the fused models know the time without."""
         from lava_models.processes.clock import Clock
+
+        return Clock(first=np.array(first), interval=interval, name=name) if self.stock else None
+
+    def _selection(self, bits: ChipBits):
+        from lava_models.processes.random_bits import RandomBits
         from lava_models.processes.selection import LatentSelection
 
         net, schedule = self.net, self.schedule
         last_ticks = np.arange(max(net.ticks - net.lag, 0), net.ticks)
-        silence = Clock(first=self.ahead[SELECTION] + schedule.dilation * last_ticks,
-                        interval=schedule.period, name="silence_clock")
         selection = LatentSelection(
-            channels=net.latent, selection=Selection(net.k, bits.bits), silencers=len(last_ticks),
-            dilation=schedule.dilation, phase=schedule.phases[SELECTION])
-        silence.s_out.connect(selection.silence)
-        begun = samples_begun(net, self.mode, self.steps)
-        draws = bits.samples(0, begun).reshape(begun * net.ticks, -1)
-        self._source("random_bits", draws, SELECTION, repeat=1).connect(selection.bits_in)
+            channels=net.latent, selection=Selection(net.k, net.random_bits),
+            silencers=len(last_ticks), schedule=schedule, lanes=self.lanes)
+        silence = self._clock(list(self.ahead[SELECTION] + schedule.dilation * last_ticks),
+                              schedule.period, "silence_clock")
+        if silence is not None:
+            silence.s_out.connect(selection.silence)
+        starts = [bits.start(lane * self.per_lane) for lane in range(self.lanes)]
+        first, second = (np.stack(cells) for cells in zip(*starts, strict=True))
+        generator = RandomBits(ring=bits.ring, first=first, second=second)
+        generator.bits_out.connect(selection.bits_in)
+        ports = generator.cells_out, generator.rule_out, generator.bits_out
+        for name, port in zip(POPULATIONS, ports, strict=True):
+            self._probe(name, port, RING_COUNTED_FROM)
         return selection
 
     def _layer(self, name: str, upstream):
         from lava_models.processes.layer import SpikingLayer
 
-        layer, schedule = self.layers[name], self.schedule
-        matrix = unroll(layer)
-        sources, weights = [upstream], [matrix]
-        if name == f"{latent_part(self.mode)}.0":  # [x^E ; z], or z alone
-            split = matrix.shape[1] - self.net.latent
-            sources = [upstream, self.selection.z_feedback] if split else [
-                self.selection.z_feedback]
-            weights = [matrix[:, :split], matrix[:, split:]] if split else [matrix]
-        graded = INPUT_MESSAGE_BITS if name == "encoder.0" else 0
+        layer = self.layers[name]
+        loops = name == f"{latent_part(self.mode)}.0"  # takes [x^E ; z], or z alone
         process = SpikingLayer(
-            weights=weights, message_bits=[graded] * len(weights), bias=neuron_bias(layer),
-            clock_index=self.clocked.index(name), clock_size=len(self.clocked),
-            decay=dilate_decay(layer.neuron.decay, schedule.dilation),
-            threshold=layer.neuron.threshold, reset_interval=schedule.period,
-            reset_offset=schedule.phases[name], name=name.replace(".", "_"))
-        for i, source in enumerate(sources):
-            source.connect(getattr(process, f"s_in_{i}"))
-        self.clock.s_out.connect(process.tick)
+            layer=layer, layer_name=name, schedule=self.schedule, lanes=self.lanes,
+            feedback=self.net.latent if loops and upstream else 0,
+            message_bits=INPUT_MESSAGE_BITS if name == "encoder.0" else 0,
+            clock_index=self.clocked.index(name), clock_size=len(self.clocked))
+        (upstream or self.selection.z_feedback).connect(process.s_in)
+        if loops and upstream:
+            self.selection.z_feedback.connect(process.z_in)
+        if self.clock is not None:
+            self.clock.s_out.connect(process.tick)
         return process
 
-    def _source(self, name: str, waves: np.ndarray, target: str, *, repeat: int):
-        """Port that emits one row of `waves` per tick (each `repeat` times), to reach `target`."""
+    def _images(self, images: np.ndarray):
+        """Port that emits the images, each for T ticks; zeros where a lane has run out of them."""
         from lava_models.processes.host import WaveSource
 
-        np.save(self._path(name), waves)
-        return WaveSource(file=self._path(name), size=waves.shape[1], first=self.ahead[target],
-                          interval=self.schedule.dilation, repeat=repeat, name=name).s_out
+        rows = np.zeros((self.lanes * self.per_lane, images.shape[1]), np.int32)
+        rows[:len(images)] = images
+        rows = rows.reshape(self.lanes, self.per_lane, -1).swapaxes(0, 1)
+        np.save(self._path("images"), rows.reshape(self.per_lane, -1))
+        return WaveSource(file=self._path("images"), size=self.lanes * images.shape[1],
+                          first=self.ahead[self.order[0]], interval=self.schedule.dilation,
+                          repeat=self.net.ticks, name="images").s_out
 
-    def _probe(self, name: str, port) -> None:
+    def _probe(self, name: str, port, since: int) -> None:
         from lava_models.processes.host import SpikeProbe
 
-        self.sizes[name] = port.shape[0]
-        self._new_file(name, (self.steps, math.ceil(port.shape[0] / 8)), np.uint8)
-        probe = SpikeProbe(size=port.shape[0], file=self._path(name), name=f"probe_{name}")
+        size = port.shape[0]
+        self.sizes[name] = size // self.lanes
+        steps = self.schedule.run_length(self.order[-1], self.recorded)
+        self._new_file(name, (steps, math.ceil(size / 8)), np.uint8)
+        self._new_file(f"{name}.counts", (self.schedule.period, self.sizes[name]), np.int32)
+        # In the last rounds only the first lanes still have samples.
+        rounds = np.arange(self.per_lane)
+        probe = SpikeProbe(size=size, lanes=self.lanes, raster=self._path(name),
+                           counts=self._path(f"{name}.counts"), since=since,
+                           counted=-((rounds - self.samples) // self.per_lane),
+                           name=f"probe_{name}")
         port.connect(probe.a_in)
 
     def _read_voltage(self, readout) -> None:
         from lava_models.processes.host import StateProbe
 
         size = readout.v.shape[0]
-        self._new_file("voltage", (self.samples, size), np.int32)
+        self._new_file("voltage", (self.per_lane, size), np.int32)
         StateProbe(size=size, file=self._path("voltage"), interval=self.schedule.period,
                    first=self.schedule.last_wave(self.order[-1], 0),
                    name="image_read").connect_var(readout.v)
@@ -182,23 +239,27 @@ class _Graph:
         from lava.magma.core.run_conditions import RunSteps
         from lava.magma.core.run_configs import Loihi2SimCfg
 
-        config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=True)
-        executable = self.clock.compile(config)
+        config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=self.stock)
+        executable = self.selection.compile(config)
         with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
-            self.clock.create_runtime(executable=executable)
-        runtime = self.clock.runtime
+            self.selection.create_runtime(executable=executable)
+        runtime = self.selection.runtime
         try:
             for start in range(0, self.steps, self.schedule.period):
                 chunk = min(self.schedule.period, self.steps - start)
-                self.clock.run(condition=RunSteps(num_steps=chunk, blocking=False))
+                self.selection.run(condition=RunSteps(num_steps=chunk, blocking=False))
                 _wait_for(runtime)
                 on_step(start + chunk, self.steps)
         except BaseException:
             _abandon(runtime)
             raise
-        self.clock.stop()
-        spikes = {name: np.load(self._path(name)) for name in self.sizes}
-        return GraphRun(np.load(self._path("voltage")), spikes, self.sizes, self.steps)
+        self.selection.stop()
+        voltage = np.load(self._path("voltage")).reshape(self.per_lane, self.lanes, -1)
+        return GraphRun(
+            voltage.swapaxes(0, 1).reshape(self.lanes * self.per_lane, -1)[:self.samples],
+            {name: np.load(self._path(f"{name}.counts")) for name in self.sizes},
+            {name: np.load(self._path(name)) for name in self.sizes},
+            self.sizes, self.lanes, self.steps, self.recorded)
 
 
 @contextlib.contextmanager

@@ -1,21 +1,29 @@
-"""Latents as the chip draws them: 1-of-k selection by threshold, and the random bits it needs.
+"""Latents as the chip draws them: 1-of-k selection by threshold, and how often it errs.
 
 Picking one of a channel's k candidate spikes at random is a Bernoulli draw with probability
 n/k, n the number of candidates that fired. One threshold neuron per channel does it,
 
-    z = 1[ n * w_zeta - R * w_random > theta ],   R uniform on b random bits,
+    z = 1[ n * w_zeta - sum_i(bit_i * w_i) > theta ],   b random bits.
 
-with g = gcd(2^b, k), w_zeta = 2^b/g, w_random = k/g and theta half a unit of R, so that the
-probability is n/k rounded to the nearest multiple of 2^-b (exact for k a power of two <= 2^b).
+With g = gcd(2^b, k), w_zeta = 2^b/g, w_i = 2^i * k/g and theta half of w_0 the probability is
+n/k rounded to the nearest multiple of 2^-b (exact for k a power of two <= 2^b). Where that
+overflows the neuron's 16-bit port (large b, and k with a large odd factor), the w_i are rounded
+to the best integers that fit. `Selection.probability` says what comes out, exactly.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
+
+PORT_MAX = 2**15 - 1
+"""Largest synaptic sum the neuron's signed 16-bit port takes."""
 
 
 @dataclass(frozen=True)
@@ -34,50 +42,85 @@ class Selection:
     @property
     def zeta_weight(self) -> int:
         """Weight of each candidate spike."""
-        return 2**self.bits // gcd(2**self.bits, self.k)
+        return self._integers.zeta
 
     @property
-    def random_weight(self) -> int:
-        """Weight of one unit of R; bit i of R weighs `random_weight * 2**i`."""
-        return self.k // gcd(2**self.bits, self.k)
+    def random_weights(self) -> np.ndarray:
+        """Weight of each random bit, to be subtracted: int64 (b,)."""
+        return np.array(self._integers.random)
 
     @property
     def threshold(self) -> int:
         """theta, in units of the synaptic sum."""
-        return self.random_weight // 2
+        return self._integers.theta
 
     @property
     def silence_weight(self) -> int:
-        """Weight that keeps the neuron quiet whatever its candidates do; 8 significant bits."""
-        most = self.k * self.zeta_weight
-        exponent = max(0, most.bit_length() - 8)
-        return -(((most >> exponent) + 1) << exponent)
+        """Weight that keeps the neuron quiet whatever its candidates do."""
+        return self.threshold - self.k * self.zeta_weight
 
     @property
     def worst_sum(self) -> int:
-        """Largest |synaptic sum| the neuron can see."""
-        return (2**self.bits - 1) * self.random_weight - self.silence_weight
+        """Largest |synaptic sum| the neuron can see: all random bits and the silence."""
+        return int(self.random_weights.sum()) - self.silence_weight
+
+    @cached_property
+    def _integers(self) -> _Integers:
+        common = gcd(2**self.bits, self.k)
+        unit = self.k // common
+        exact = _Integers(2**self.bits // common, tuple(unit << i for i in range(self.bits)),
+                          unit // 2)
+        top = self.k * exact.zeta
+        if sum(exact.random) + top - exact.theta <= PORT_MAX:
+            return exact
+        # Random bits and silence share the port, so that candidates may use half of it.
+        most = PORT_MAX // 2 // self.k
+        tries = (_Integers(zeta, tuple((self.k * zeta << i) >> self.bits for i in range(self.bits)),
+                           theta)
+                 for zeta in range(max(most - 8, 1), most + 1)
+                 for theta in range(self.k * zeta >> self.bits))
+        return min(tries, key=lambda integers: _errors(self, integers).max())
 
     def probability(self, n: int) -> Fraction:
         """P(z = 1 | n of k candidates fired), exactly."""
-        draws = sum(n * self.zeta_weight - r * self.random_weight > self.threshold
-                    for r in range(2**self.bits))
-        return Fraction(draws, 2**self.bits)
+        return Fraction(int(_draws(self, self._integers)[n]), 2**self.bits)
 
     @property
     def worst_error(self) -> Fraction:
         """Largest |P(z = 1 | n) - n/k| over n = 0..k, exactly."""
-        return max(abs(self.probability(n) - Fraction(n, self.k)) for n in range(self.k + 1))
+        return Fraction(int(_errors(self, self._integers).max()), self.k * 2**self.bits)
 
-    def select(self, zeta: np.ndarray, random: np.ndarray) -> np.ndarray:
-        """z for candidate spikes `zeta` (B, C*k) bool and R `random` (B, C): bool (B, C)."""
-        n = zeta.reshape(*random.shape, self.k).sum(axis=-1, dtype=np.int64)
-        return n * self.zeta_weight - random * self.random_weight > self.threshold
+    def select(self, zeta: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """z for candidate spikes `zeta` (B, C*k) and random `bits` (B, C, b): bool (B, C)."""
+        n = zeta.reshape(*bits.shape[:2], self.k).sum(axis=-1, dtype=np.int64)
+        return n * self.zeta_weight - bits @ self.random_weights > self.threshold
+
+
+class _Integers(NamedTuple):
+    zeta: int
+    random: tuple[int, ...]
+    theta: int
+
+
+def _draws(selection: Selection, integers: _Integers) -> np.ndarray:
+    """How many of the 2^b values of the bits give z = 1, for n = 0..k: int64 (k + 1,)."""
+    sums = np.zeros(1, np.int64)
+    for weight in integers.random:
+        sums = np.concatenate([sums, sums + weight])
+    n = np.arange(selection.k + 1)
+    return np.searchsorted(np.sort(sums), n * integers.zeta - integers.theta, side="left")
+
+
+def _errors(selection: Selection, integers: _Integers) -> np.ndarray:
+    """|P - n/k| in units of 1 / (k * 2^b), for n = 0..k."""
+    n = np.arange(selection.k + 1)
+    return np.abs(_draws(selection, integers) * selection.k - (n << selection.bits))
 
 
 @dataclass(frozen=True)
 class HostBits:
-    """Random bits made on the host (Philox, counter-based), until the chip draws its own.
+    """Random bits of cryptographic quality made on the host (SHAKE-256): the standard that the
+    chip's own (lava_models.rule30) are tested against.
 
     Sample i of a run always gets the same bits for the same seed, whatever the dilation, the
     number of samples or the order in which they run.
@@ -90,14 +133,13 @@ class HostBits:
 
     def sample(self, index: int) -> np.ndarray:
         """Bits of sample `index`: uint8 (T, C, b), bit i of R at [..., i]."""
-        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, index, 0]))
-        return generator.integers(0, 2, (self.ticks, self.channels, self.bits), dtype=np.uint8)
+        shape = self.ticks, self.channels, self.bits
+        count = int(np.prod(shape))
+        name = f"host bits, seed {self.seed}, sample {index}"
+        digest = hashlib.shake_256(name.encode()).digest(-(-count // 8))
+        return np.unpackbits(np.frombuffer(digest, np.uint8), count=count).reshape(shape)
 
     def samples(self, first: int, count: int) -> np.ndarray:
         """Bits of `count` samples from `first` on: uint8 (count, T, C, b)."""
         return np.stack([self.sample(i) for i in range(first, first + count)])
 
-
-def random_values(bits: np.ndarray) -> np.ndarray:
-    """R from its bits: uint8 (..., b) to int64 (...)."""
-    return (bits.astype(np.int64) << np.arange(bits.shape[-1])).sum(axis=-1)

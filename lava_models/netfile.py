@@ -14,7 +14,6 @@ import numpy as np
 
 from hw_configs import Chip, load_chip
 from lava_models.files import UserError
-from lava_models.latents import Selection
 
 PARTS = ("encoder", "posterior", "prior", "decoder")
 
@@ -202,11 +201,6 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
         value = getattr(net, name)
         need(math.isfinite(value) and value > 0,
              f"{name} = {value}: expected a finite positive number")
-
-    draw = Selection(net.k, net.random_bits)
-    need(draw.worst_sum <= chip.activation_max,
-         f"k = {net.k} with random_bits = {net.random_bits}: the selection's sum reaches "
-         f"{draw.worst_sum}, the port takes {chip.activation_max}; use fewer bits")
 
     sizes = {"encoder": math.prod(net.image_shape), "posterior": 2 * net.latent,
              "prior": net.latent, "decoder": net.latent}

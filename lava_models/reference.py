@@ -11,31 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.latents import Selection, random_values
+from lava_models.latents import Selection
 from lava_models.netfile import Dense, Layer, NetFile
-from lava_models.schedule import Schedule, dilate_decay, make_schedule
+from lava_models.schedule import (
+    SELECTION,
+    dilate_decay,
+    latent_part,
+    layer_order,
+    schedule_for,
+)
 from lava_models.synapse import neuron_bias
-
-MODES = ("reconstruct", "generate")
-SELECTION = "selection"
-
-
-def latent_part(mode: str) -> str:
-    """The part that proposes the latents in `mode`."""
-    return "posterior" if mode == "reconstruct" else "prior"
-
-
-def layer_order(net: NetFile, mode: str) -> list[str]:
-    """Names of all spiking populations and the readout, in the order in which the wave passes."""
-    before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)
-    return [*(name for name, _ in net.named_layers(*before)), SELECTION,
-            *(name for name, _ in net.named_layers("decoder"))]
-
-
-def schedule_for(net: NetFile, mode: str) -> Schedule:
-    """The timing of `net` in `mode`; see lava_models.schedule."""
-    return make_schedule(layer_order(net, mode), SELECTION, f"{latent_part(mode)}.0",
-                         ticks=net.ticks, lag=net.lag)
 
 
 def encode_images(net: NetFile, images: np.ndarray) -> np.ndarray:
@@ -72,7 +57,7 @@ class Reference:
         self.selection = Selection(net.k, net.random_bits)
         layers = dict(net.named_layers())
         self.order = layer_order(net, mode)
-        self.cells = {n: _Cell(layers[n], self.schedule.dilation) for n in self.order
+        self.cells = {n: LayerCell(layers[n], self.schedule.dilation) for n in self.order
                       if n != SELECTION}
 
     def run(self, bits: np.ndarray, images: np.ndarray | None = None, *,
@@ -95,7 +80,7 @@ class Reference:
             signal = images
             for name in self.order:
                 if name == SELECTION:
-                    signal = self.selection.select(signal, random_values(bits[:, tick]))
+                    signal = self.selection.select(signal, bits[:, tick])
                     latents.append(signal)
                 else:
                     if name == first:  # [x^E ; z], or z alone
@@ -110,7 +95,7 @@ class Reference:
                        for n, s in spikes.items()})
 
 
-class _Cell:
+class LayerCell:
     """One layer's synapses and membranes for a batch."""
 
     def __init__(self, layer: Layer, dilation: int) -> None:

@@ -21,7 +21,7 @@ from lava_models.schedule import Schedule
 SCHEMA = "lava-fsvae-report/1"
 COUNTED = ("neurons", "synapses", "spikes", "synops", "neuron_updates")
 NOT_COUNTED = [
-    "the host: image encoding, random bits, tanh of the readout",
+    "the host: image encoding, tanh of the readout",
     "input/output between host and chip",
     "the pipeline's filling and draining before the first and after the last sample",
 ]

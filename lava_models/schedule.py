@@ -15,6 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lava_models.files import UserError
+from lava_models.netfile import NetFile
+
+MODES = ("reconstruct", "generate")
+SELECTION = "selection"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Schedule:
     def timesteps(self, layer: str, sample: int) -> np.ndarray:
         """Timesteps at which `layer` sees the T waves of `sample` (0-based), shape (T,)."""
         return self.phases[layer] + self.dilation * np.arange(self.ticks) + self.period * sample
+
+    def tick_at(self, phase: int, timestep: int) -> int | None:
+        """The tick (0-based, within its sample) whose wave a layer of `phase` sees at `timestep`;
+        None between two waves and before the first."""
+        beat, off = divmod(timestep - phase, self.dilation)
+        return beat % self.ticks if beat >= 0 and not off else None
 
     def last_wave(self, layer: str, sample: int) -> int:
         """Timestep at which `layer` sees tick T of `sample`."""
@@ -79,3 +89,21 @@ def dilate_decay(decay: int, dilation: int) -> int:
     dv = round(4096 * (1 - (1 - decay/4096)^(1/D))).
     """
     return round(4096 * (1 - (1 - decay / 4096) ** (1 / dilation)))
+
+
+def latent_part(mode: str) -> str:
+    """The part that proposes the latents in `mode`."""
+    return "posterior" if mode == "reconstruct" else "prior"
+
+
+def layer_order(net: NetFile, mode: str) -> list[str]:
+    """Names of all spiking populations and the readout, in the order in which the wave passes."""
+    before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)
+    return [*(name for name, _ in net.named_layers(*before)), SELECTION,
+            *(name for name, _ in net.named_layers("decoder"))]
+
+
+def schedule_for(net: NetFile, mode: str) -> Schedule:
+    """The timing of `net` in `mode`."""
+    return make_schedule(layer_order(net, mode), SELECTION, f"{latent_part(mode)}.0",
+                         ticks=net.ticks, lag=net.lag)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import sparse
 
+from lava_models.latents import Selection
 from lava_models.netfile import Conv, ConvT, Layer
 
 
@@ -55,21 +58,51 @@ def split_bias(bias: np.ndarray) -> list[tuple[np.ndarray, int]]:
 
 
 def split_exponents(weights: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Single-sign integers of any size as 8-bit mantissas: [(mantissas, exponent)], same shape.
+    """Single-sign integers up to 32767 as 8-bit mantissas with exponents 0 to 7.
 
-    Every weight sits in exactly one of the parts, so a spike still costs one synop each.
+    Returns [(mantissas, exponent)], each of the shape of `weights`, the shifted mantissas adding
+    up to the weights. A weight of at most 8 significant bits sits in one of the parts, so that a
+    spike costs one synop there; others need a fine and a coarse synapse.
 
     Raises:
-        ValueError: a weight has more than 8 significant bits.
+        ValueError: a weight is larger, or both signs occur (those need even mantissas).
     """
-    parts, rest = [], np.asarray(weights, dtype=np.int64)
-    exponent = 0
-    while rest.any():
-        here = np.where((np.abs(rest) >> exponent <= 255) & (rest % (1 << exponent) == 0), rest, 0)
+    size = np.abs(np.asarray(weights, dtype=np.int64))
+    sign = -1 if np.any(np.asarray(weights) < 0) else 1
+    if np.any(np.asarray(weights) * sign < 0) or size.max(initial=0) > 32767:
+        raise ValueError(f"weights {np.min(weights)}...{np.max(weights)}: expected one sign, "
+                         "at most 32767")
+    parts = []
+    for exponent in range(8):
+        whole = (size >> exponent <= 255) & (size % (1 << exponent) == 0)
+        here = np.where(whole, size, 0)
+        if exponent == 0:  # what never is whole splits here and at exponent 7
+            trailing = np.bitwise_and(size, -size)
+            here = np.where(size > 255 * np.minimum(trailing, 128), size & 127, here)
         if here.any():
-            parts.append(((here >> exponent).astype(np.int32), exponent))
-            rest = rest - here
-        exponent += 1
-        if exponent > 16:
-            raise ValueError(f"weights {np.unique(rest[rest != 0])} need more than 8 bits")
+            parts.append(((sign * (here >> exponent)).astype(np.int32), exponent))
+            size = size - here
     return parts
+
+
+def selection_synapses(selection: Selection, channels: int, silencers: int
+                       ) -> Iterator[tuple[str, sparse.csr_matrix, int]]:
+    """Synapses of one population of `channels` threshold neurons: (port, matrix, exponent).
+
+    Ports as in processes.selection: zeta_in (C*k), bits_in (2 * C*b; `either` takes a bit's weight
+    away, `both` gives it back), silence (silencers).
+    """
+    per_channel = sparse.identity(channels, dtype=np.int32)
+
+    def csr(matrix) -> sparse.csr_matrix:
+        return sparse.csr_matrix(matrix, dtype=np.int32)
+
+    for mantissas, exponent in split_exponents(np.full(selection.k, selection.zeta_weight)):
+        yield "zeta_in", csr(sparse.kron(per_channel, mantissas[None])), exponent
+    for half, sign in (([1, 0], -1), ([0, 1], 1)):
+        for mantissas, exponent in split_exponents(sign * selection.random_weights):
+            of_half = sparse.kron(mantissas[None], per_channel)
+            yield "bits_in", csr(sparse.kron([half], of_half)), exponent
+    silence = np.full((channels, silencers), selection.silence_weight)
+    for mantissas, exponent in split_exponents(silence):
+        yield "silence", csr(mantissas), exponent

@@ -53,10 +53,21 @@ class PyWaveSource(PyLoihiProcessModel):
 
 
 class SpikeProbe(AbstractProcess):
-    """Writes the spikes of every timestep, bit-packed, to a .npy file uint8 (steps, ceil(n/8))."""
+    """Counts spikes per neuron and timestep of the period, and records the first timesteps.
 
-    def __init__(self, *, size: int, file: str, name: str) -> None:
-        super().__init__(file=file, name=name)
+    Args:
+        size: neurons of all lanes together.
+        lanes: samples that run side by side.
+        raster: path of a .npy file uint8 (recorded steps, ceil(size/8)), bit-packed; or None.
+        counts: path of a .npy file int32 (P, size/lanes), summed over samples.
+        since: timestep from which on spikes are counted.
+        counted: lanes that count, per period; none after the last one.
+    """
+
+    def __init__(self, *, size: int, lanes: int, raster: str, counts: str, since: int,
+                 counted: np.ndarray, name: str) -> None:
+        super().__init__(raster=raster, counts=counts, since=since, counted=counted, lanes=lanes,
+                         name=name)
         self.a_in = InPort(shape=(size,))
 
 
@@ -68,11 +79,21 @@ class PySpikeProbe(PyLoihiProcessModel):
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
-        self.rows = np.load(proc_params["file"], mmap_mode="r+")
+        self.rows = np.load(proc_params["raster"], mmap_mode="r+")
+        self.counts = np.load(proc_params["counts"], mmap_mode="r+")
+        self.since, self.counted = proc_params["since"], proc_params["counted"]
+        self.lanes = proc_params["lanes"]
 
     def run_spk(self) -> None:
-        spikes = self.a_in.recv()
-        self.rows[self.time_step - 1] = np.packbits(spikes != 0)
+        spikes = self.a_in.recv() != 0
+        if not spikes.any():
+            return
+        if self.time_step <= len(self.rows):
+            self.rows[self.time_step - 1] = np.packbits(spikes)
+        sample, step = divmod(self.time_step - self.since, len(self.counts))
+        if 0 <= sample < len(self.counted):
+            counted = spikes.reshape(self.lanes, -1)[: self.counted[sample]]
+            self.counts[step] += counted.sum(axis=0, dtype=np.int32)
 
 
 class StateProbe(AbstractProcess):

@@ -1,9 +1,12 @@
-"""SpikingLayer: synapses from one or two sources, a bias from a tick neuron, and LIF neurons."""
+"""SpikingLayer: one layer of model.net: its synapses, its bias from a tick neuron, its neurons."""
 
 from __future__ import annotations
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.model.sub.model import AbstractSubProcessModel
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -14,35 +17,36 @@ from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from scipy import sparse
 
-from lava_models.synapse import split_bias
+from lava_models.netfile import Layer
+from lava_models.reference import LayerCell
+from lava_models.schedule import Schedule, dilate_decay
+from lava_models.synapse import neuron_bias, split_bias, unroll
 
 
 class SpikingLayer(AbstractProcess):
-    """One layer of model.net.
+    """Neurons with inputs from one source (`s_in`) or two (`s_in`, then `z_in`).
 
     Args:
-        weights: one int32 CSR matrix (n_out, n_in) per source, each with its port `s_in_<i>`.
-        message_bits: per source, 0 for spikes, 16 for signed graded spikes.
-        bias: int32 (n_out,), added once per tick.
+        layer: weights, bias, neuron.
+        layer_name: its name in the schedule.
+        schedule: phases and dilation.
+        feedback: how many of the layer's inputs, the last ones, come from `z_in`.
+        message_bits: of `s_in`; 0 for spikes, 16 for signed graded spikes.
         clock_index: which of the `clock_size` tick neurons on port `tick` carries the bias.
-        decay: leak per timestep, in 1/4096.
-        threshold: vth mantissa.
-        reset_interval, reset_offset: timesteps, as for lava's LIFReset.
+        lanes: samples that run side by side; more than one with the fused model only.
     """
 
-    def __init__(self, *, weights: list[sparse.csr_matrix], message_bits: list[int],
-                 bias: np.ndarray, clock_index: int, clock_size: int, decay: int, threshold: int,
-                 reset_interval: int, reset_offset: int, name: str) -> None:
-        super().__init__(weights=weights, message_bits=message_bits, bias=bias,
-                         clock_index=clock_index, clock_size=clock_size, decay=decay,
-                         threshold=threshold, reset_interval=reset_interval,
-                         reset_offset=reset_offset, name=name)
-        n_out = weights[0].shape[0]
-        for i, matrix in enumerate(weights):
-            setattr(self, f"s_in_{i}", InPort(shape=(matrix.shape[1],)))
+    def __init__(self, *, layer: Layer, layer_name: str, schedule: Schedule, feedback: int,
+                 message_bits: int, clock_index: int, clock_size: int, lanes: int) -> None:
+        super().__init__(layer=layer, layer_name=layer_name, schedule=schedule, feedback=feedback,
+                         message_bits=message_bits, clock_index=clock_index,
+                         clock_size=clock_size, lanes=lanes, name=layer_name.replace(".", "_"))
+        n_in, n_out = int(np.prod(layer.input_shape)), int(np.prod(layer.shape))
+        self.s_in = InPort(shape=(lanes * (n_in - feedback),))
+        self.z_in = InPort(shape=(lanes * max(feedback, 1),))
         self.tick = InPort(shape=(clock_size,))
-        self.s_out = OutPort(shape=(n_out,))
-        self.v = Var(shape=(n_out,), init=0)
+        self.s_out = OutPort(shape=(lanes * n_out,))
+        self.v = Var(shape=(lanes * n_out,), init=0)
 
 
 @implements(proc=SpikingLayer, protocol=LoihiProtocol)
@@ -53,22 +57,69 @@ class StockSpikingLayer(AbstractSubProcessModel):
 
     def __init__(self, proc: SpikingLayer) -> None:
         p = proc.proc_params
-        n_out = p["weights"][0].shape[0]
-        self.lif = LIFReset(shape=(n_out,), du=4095, dv=p["decay"], vth=p["threshold"],
-                            reset_interval=p["reset_interval"], reset_offset=p["reset_offset"])
+        layer, schedule = p["layer"], p["schedule"]
+        bias, matrix = neuron_bias(layer), unroll(layer)
+        self.lif = LIFReset(shape=bias.shape, du=4095, vth=layer.neuron.threshold,
+                            dv=dilate_decay(layer.neuron.decay, schedule.dilation),
+                            reset_interval=schedule.period,
+                            reset_offset=schedule.phases[p["layer_name"]])
         self.lif.s_out.connect(proc.s_out)
         proc.vars.v.alias(self.lif.vars.v)
         self.synapses = 0
-        for i, (matrix, bits) in enumerate(zip(p["weights"], p["message_bits"], strict=True)):
-            self._connect(getattr(proc, f"s_in_{i}"), matrix, 0, bits)
-        for mantissas, exponent in split_bias(p["bias"]):
-            matrix = sparse.lil_matrix((n_out, p["clock_size"]), dtype=np.int32)
+        upstream = matrix.shape[1] - p["feedback"]
+        self._connect(proc.s_in, matrix[:, :upstream], bits=p["message_bits"])
+        if p["feedback"]:
+            self._connect(proc.z_in, matrix[:, upstream:])
+        for mantissas, exponent in split_bias(bias):
+            matrix = sparse.lil_matrix((len(bias), p["clock_size"]), dtype=np.int32)
             matrix[:, p["clock_index"]] = mantissas[:, None]
-            self._connect(proc.tick, matrix.tocsr(), exponent, 0)
+            self._connect(proc.tick, matrix.tocsr(), exponent)
 
-    def _connect(self, port: InPort, matrix: sparse.csr_matrix, exponent: int, bits: int) -> None:
+    def _connect(self, port: InPort, matrix: sparse.csr_matrix, exponent: int = 0,
+                 bits: int = 0) -> None:
         synapse = Sparse(weights=matrix, weight_exp=exponent, num_message_bits=bits)
         port.connect(synapse.s_in)
         synapse.a_out.connect(self.lif.a_in)
         setattr(self, f"synapse_{self.synapses}", synapse)  # Lava looks for attributes, not lists
         self.synapses += 1
+
+
+@implements(proc=SpikingLayer, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class FusedSpikingLayer(PyLoihiProcessModel):
+    """The reference's arithmetic, once per wave; between waves nothing is computed.
+
+    `v` is the membrane at the last wave; what leaks until the next is made up for then.
+    """
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    tick: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.uint8, precision=8)
+    v: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        layer, schedule = proc_params["layer"], proc_params["schedule"]
+        self.schedule = schedule
+        self.first_wave = schedule.phases[proc_params["layer_name"]]
+        self.lanes, self.feedback = proc_params["lanes"], proc_params["feedback"]
+        self.cell = LayerCell(layer, schedule.dilation)
+        self.silent = np.zeros(self.lanes * int(np.prod(layer.shape)), np.uint8)
+
+    def run_spk(self) -> None:
+        tick = self.schedule.tick_at(self.first_wave, self.time_step)
+        spikes = self.silent
+        if tick is not None:
+            if tick == 0:
+                self.cell.start(self.lanes)
+            fired = self.cell.step(self.inputs)
+            self.v = self.cell.v.ravel()
+            if self.cell.spiking:
+                spikes = fired.ravel().view(np.uint8)
+        self.s_out.send(spikes)
+        self.inputs = self.s_in.recv().reshape(self.lanes, -1)
+        if self.feedback:
+            z = self.z_in.recv().reshape(self.lanes, -1)
+            self.inputs = np.concatenate([self.inputs, z], axis=1)

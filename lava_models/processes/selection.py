@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.model.sub.model import AbstractSubProcessModel
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -15,32 +18,33 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
-from scipy import sparse
 
 from lava_models.latents import Selection
-from lava_models.synapse import split_exponents
+from lava_models.rule30 import random_bits
+from lava_models.schedule import SELECTION, Schedule
+from lava_models.synapse import selection_synapses
 
 
 class LatentSelection(AbstractProcess):
-    """z = 1[ n * w_zeta - R * w_random > theta ] for `channels` channels.
+    """z = 1[ n * w_zeta - sum(bits * w) > theta ] for `channels` channels.
 
     Args:
         channels: C.
         selection: k, b and the integers that follow from them.
         silencers: number of tick neurons on port `silence`, each of which mutes the feedback.
-        dilation: D; the neurons forget everything between two waves.
-        phase: timestep of the first wave.
+        schedule: phases and dilation; the neurons forget everything between two waves.
+        lanes: samples that run side by side; more than one with the fused model only.
     """
 
-    def __init__(self, *, channels: int, selection: Selection, silencers: int, dilation: int,
-                 phase: int, name: str = "selection") -> None:
+    def __init__(self, *, channels: int, selection: Selection, silencers: int, schedule: Schedule,
+                 lanes: int) -> None:
         super().__init__(channels=channels, selection=selection, silencers=silencers,
-                         dilation=dilation, phase=phase, name=name)
-        self.zeta_in = InPort(shape=(channels * selection.k,))
-        self.bits_in = InPort(shape=(channels * selection.bits,))
+                         schedule=schedule, lanes=lanes, name=SELECTION)
+        self.zeta_in = InPort(shape=(lanes * channels * selection.k,))
+        self.bits_in = InPort(shape=(lanes * 2 * channels * selection.bits,))
         self.silence = InPort(shape=(silencers,))
-        self.z_out = OutPort(shape=(channels,))
-        self.z_feedback = OutPort(shape=(channels,))
+        self.z_out = OutPort(shape=(lanes * channels,))
+        self.z_feedback = OutPort(shape=(lanes * channels,))
 
 
 @implements(proc=LatentSelection, protocol=LoihiProtocol)
@@ -51,33 +55,51 @@ class StockLatentSelection(AbstractSubProcessModel):
 
     def __init__(self, proc: LatentSelection) -> None:
         p = proc.proc_params
-        channels, selection = p["channels"], p["selection"]
+        channels, selection, schedule = p["channels"], p["selection"], p["schedule"]
 
         def lif() -> LIFReset:
             return LIFReset(shape=(channels,), du=4095, dv=4095, vth=selection.threshold,
-                            reset_interval=p["dilation"], reset_offset=p["phase"])
+                            reset_interval=schedule.dilation,
+                            reset_offset=schedule.phases[SELECTION])
 
         self.decode, self.feedback = lif(), lif()
-        self.synapses = 0
-        both = (self.decode, self.feedback)
-        per_channel = sparse.identity(channels, dtype=np.int32)
-        for port, row in (
-            (proc.zeta_in, np.full(selection.k, selection.zeta_weight)),
-            (proc.bits_in, -selection.random_weight * 2 ** np.arange(selection.bits)),
-        ):
-            for mantissas, exponent in split_exponents(row):
-                matrix = sparse.kron(per_channel, mantissas[None], format="csr")
-                self._connect(port, matrix, exponent, both)
-        for mantissas, exponent in split_exponents(
-                np.full((channels, p["silencers"]), selection.silence_weight)):
-            self._connect(proc.silence, sparse.csr_matrix(mantissas), exponent, (self.feedback,))
+        parts = selection_synapses(selection, channels, p["silencers"])
+        for i, (port, matrix, exponent) in enumerate(parts):
+            synapse = Sparse(weights=matrix, weight_exp=exponent)
+            getattr(proc, port).connect(synapse.s_in)
+            for target in (self.feedback,) if port == "silence" else (self.decode, self.feedback):
+                synapse.a_out.connect(target.a_in)
+            setattr(self, f"synapse_{i}", synapse)  # Lava looks for attributes, not lists
         self.decode.s_out.connect(proc.z_out)
         self.feedback.s_out.connect(proc.z_feedback)
 
-    def _connect(self, port: InPort, matrix, exponent: int, targets) -> None:
-        synapse = Sparse(weights=matrix.astype(np.int32), weight_exp=exponent)
-        port.connect(synapse.s_in)
-        for target in targets:
-            synapse.a_out.connect(target.a_in)
-        setattr(self, f"synapse_{self.synapses}", synapse)  # Lava looks for attributes, not lists
-        self.synapses += 1
+
+@implements(proc=LatentSelection, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class FusedLatentSelection(PyLoihiProcessModel):
+    """The reference's draw, once per wave."""
+
+    zeta_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    bits_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    silence: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.uint8, precision=8)
+    z_feedback: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.uint8, precision=8)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.selection, self.schedule = proc_params["selection"], proc_params["schedule"]
+        self.channels, self.lanes = proc_params["channels"], proc_params["lanes"]
+        self.muted = self.schedule.ticks - proc_params["silencers"]
+        self.nothing = np.zeros(self.lanes * self.channels, np.uint8)
+
+    def run_spk(self) -> None:
+        tick = self.schedule.tick_at(self.schedule.phases[SELECTION], self.time_step)
+        z = self.nothing
+        if tick is not None:
+            bits = random_bits(self.observed.reshape(self.lanes, -1) != 0, self.channels)
+            zeta = self.zeta.reshape(self.lanes, -1)
+            z = self.selection.select(zeta, bits).ravel().view(np.uint8)
+        self.z_out.send(z)
+        self.z_feedback.send(self.nothing if tick is None or tick >= self.muted else z)
+        self.zeta, self.observed = self.zeta_in.recv(), self.bits_in.recv()

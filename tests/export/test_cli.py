@@ -37,7 +37,7 @@ def test_failed_proof_writes_nothing(model, tmp_path, monkeypatch, capsys):
         from lava_models.compare import Comparison
         return Comparison(run.steps, 1, 1, 1, "encoder.0, neuron 3, timestep 2")
 
-    monkeypatch.setattr("export.prove.compare", differs)
+    monkeypatch.setattr("export.prove.compare_with_reference", differs)
     assert export_command([str(model), "--prove", "1", "--images", "1"]) == 1
     said = capsys.readouterr().out
     assert "verdict: NO" in said and "encoder.0, neuron 3, timestep 2" in said

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lava_models import HostBits, Selection
-from lava_models.latents import random_values
-from lava_models.synapse import split_exponents
+from lava_models.latents import PORT_MAX
+from lava_models.synapse import selection_synapses, split_exponents
 
 
 @pytest.mark.parametrize("k", [2, 4, 8, 16, 32, 64])
@@ -18,22 +18,51 @@ def test_exact_for_powers_of_two(k):
 
 
 @pytest.mark.parametrize("k", range(2, 65))
-@pytest.mark.parametrize("bits", [4, 8])
-def test_error_is_at_most_half_a_step(k, bits):
+def test_every_k_and_b_fits_the_port(k):
+    """At most half a step of 2^-b wrong where the plain integers fit, two steps elsewhere; never
+    wrong for no candidate and for all of them."""
+    for bits in range(4, 13):
+        s = Selection(k, bits)
+        odd = k // np.gcd(2**bits, k)
+        plain = s.random_weights[0] == odd
+        assert s.worst_error <= Fraction(1 if plain else 4, 2 ** (bits + 1))
+        assert plain or odd * 2 ** (bits + 1) > PORT_MAX
+        assert s.probability(0) == 0
+        assert s.probability(k) == 1
+        assert max(s.worst_sum, k * s.zeta_weight) <= PORT_MAX
+
+
+@pytest.mark.parametrize(("k", "bits"), [(20, 8), (7, 4), (61, 9), (63, 12)])
+def test_select_is_the_stated_probability(k, bits):
+    """All 2^b values of the bits, every count n: the draw agrees with `probability` exactly."""
     selection = Selection(k, bits)
-    assert selection.worst_error <= Fraction(1, 2 ** (bits + 1))
-    assert selection.probability(0) == 0
-    assert selection.probability(k) == 1
-
-
-def test_select_is_the_stated_probability():
-    """All 256 values of R, every count n: the draw agrees with `probability` exactly."""
-    selection = Selection(20, 8)
-    r = np.arange(256)[:, None]
-    for n in range(21):
-        zeta = np.zeros((256, 20), bool)
+    values = np.arange(2**bits)[:, None, None] >> np.arange(bits) & 1  # (2^b, 1 channel, b)
+    for n in range(k + 1):
+        zeta = np.zeros((2**bits, k), bool)
         zeta[:, :n] = True
-        assert Fraction(int(selection.select(zeta, r).sum()), 256) == selection.probability(n)
+        drawn = int(selection.select(zeta, values).sum())
+        assert Fraction(drawn, 2**bits) == selection.probability(n)
+
+
+@pytest.mark.parametrize(("k", "bits"), [(20, 8), (7, 4), (61, 9), (63, 12)])
+def test_synapses_are_the_selection(k, bits):
+    """The matrices of the chip's neurons give the same sums as the formula, silence included."""
+    rng = np.random.default_rng(0)
+    s, channels = Selection(k, bits), 3
+    zeta, own, mask = (rng.random((channels, n)) < 0.5 for n in (k, bits, bits))
+    # bit i of channel c is number i * C + c; `either`, then `both`
+    observed = np.concatenate([(own | mask).T.ravel(), (own & mask).T.ravel()])
+    silence = np.array([True, False])
+    spikes = {"zeta_in": zeta.ravel(), "bits_in": observed, "silence": silence}
+    got = np.zeros(channels, int)
+    for port, matrix, exponent in selection_synapses(s, channels, 2):
+        assert np.abs(matrix.data).max() <= 255
+        assert matrix.data.min() >= 0 or matrix.data.max() <= 0  # one sign: odd weights are safe
+        assert exponent <= 7
+        got += (matrix @ spikes[port].astype(int)) << exponent
+    wanted = zeta.sum(axis=1) * s.zeta_weight - (own ^ mask) @ s.random_weights + s.silence_weight
+    assert np.array_equal(got, wanted)
+    assert (got <= s.threshold).all()
 
 
 @pytest.mark.parametrize(("k", "bits"), [(1, 8), (65, 8), (20, 3), (20, 13)])
@@ -42,15 +71,20 @@ def test_refuses_sizes(k, bits):
         Selection(k, bits)
 
 
-@pytest.mark.parametrize("k", [7, 20, 63])
-def test_weights_fit_eight_bits_with_exponents(k):
-    for bits in range(4, 13):
-        s = Selection(k, bits)
-        row = np.append(-s.random_weight * 2 ** np.arange(bits), s.silence_weight)
-        parts = split_exponents(row)
-        assert np.array_equal(sum(m.astype(int) << e for m, e in parts), row)
-        assert all(np.abs(m).max() <= 255 for m, _ in parts)
-        assert sum(np.count_nonzero(m) for m, _ in parts) == len(row)  # one synapse each
+def test_split_exponents_adds_up():
+    """Every weight up to 15 bits: one synapse where 8 significant bits do, else two."""
+    weights = np.arange(32768)
+    for sign in (1, -1):
+        parts = split_exponents(sign * weights)
+        assert np.array_equal(sum(m.astype(int) << e for m, e in parts), sign * weights)
+        assert all(np.abs(m).max() <= 255 and 0 <= e <= 7 for m, e in parts)
+        used = sum((m != 0).astype(int) for m, _ in parts)
+        lowest = weights & -weights
+        assert np.array_equal(used, np.where(weights > 255 * np.minimum(lowest, 128), 2,
+                                             np.minimum(weights, 1)))
+    for wrong in ([1, -1], [32768]):
+        with pytest.raises(ValueError, match="expected one sign, at most 32767"):
+            split_exponents(np.array(wrong))
 
 
 def test_host_bits_replay_per_sample():
@@ -58,7 +92,3 @@ def test_host_bits_replay_per_sample():
     assert np.array_equal(bits.samples(2, 2)[1], bits.sample(3))
     assert not np.array_equal(bits.sample(0), bits.sample(1))
     assert not np.array_equal(bits.sample(0), HostBits(8, 5, 3, 8).sample(0))
-
-
-def test_random_values_are_little_endian():
-    assert random_values(np.array([[1, 0, 1]], np.uint8)).tolist() == [5]

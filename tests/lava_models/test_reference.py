@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lava_models import ConvT, Dense, HostBits, Lif, Reference, encode_images
-from lava_models.reference import _apply, _Cell, _matrix
+from lava_models.reference import LayerCell, _apply, _matrix
 from lava_models.synapse import unroll
 
 
 @given(st.integers(-(2**23) + 1, 2**23 - 1), st.integers(0, 4095), st.sampled_from([1, 2, 4]))
 def test_leak_rounds_towards_zero(v, decay, dilation):
     silent = Lif(decay, 131071, spiking=False)
-    cell = _Cell(Dense(np.zeros((1, 1), np.int32), np.zeros(1, np.int32), silent), dilation)
+    cell = LayerCell(Dense(np.zeros((1, 1), np.int32), np.zeros(1, np.int32), silent), dilation)
     cell.v = np.array([[v]], np.int32)
     expected = v
     for _ in range(dilation):
@@ -25,7 +25,8 @@ def test_leak_rounds_towards_zero(v, decay, dilation):
 
 
 def test_fires_strictly_above_threshold():
-    cell = _Cell(Dense(np.array([[10], [12]], np.int32), np.zeros(2, np.int32), Lif(3072, 10)), 1)
+    layer = Dense(np.array([[10], [12]], np.int32), np.zeros(2, np.int32), Lif(3072, 10))
+    cell = LayerCell(layer, 1)
     cell.start(1)
     assert cell.step(np.ones((1, 1), bool)).tolist() == [[False, True]]
     assert cell.v.tolist() == [[640, 0]]  # 10 * 64 stays, the one that fired is reset

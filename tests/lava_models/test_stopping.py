@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lava_models import HostBits, write_net
+from lava_models import ChipBits, write_net
 from lava_models.graph import run_graph
 
+MANY = 20
+"""Processes of the graph of the small network, at least."""
 RUN_LAVA = "import sys; from lava_models.run_lava import main; sys.argv[0] = 'run-lava'; main()"
 
 
@@ -38,15 +40,16 @@ def _alive(pid: str) -> bool:
 def test_ctrl_c(net_factory, tmp_path):
     write_net(net_factory(), tmp_path / "model.net")
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN_LAVA, str(tmp_path / "model.net"), "--samples", "5000"],
+        [sys.executable, "-c", RUN_LAVA, str(tmp_path / "model.net"), "--samples", "5000",
+         "--lanes", "1"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
-        while len(_children(process.pid)) < 30 and time.monotonic() < deadline:
+        while len(_children(process.pid)) < MANY and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(1.5)  # well into the run
         children = _children(process.pid)
-        assert len(children) >= 30
+        assert len(children) >= MANY
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
         said, _ = process.communicate(timeout=30)
     finally:
@@ -68,7 +71,7 @@ def test_a_failing_callback_ends_the_graph(net_factory):
     def fails(done, total):
         raise OSError("no space left")
 
-    bits = HostBits(0, net.ticks, net.latent, net.random_bits)
+    bits = ChipBits.of(net, "generate", 0)
     before = _children(os.getpid())
     with pytest.raises(OSError, match="no space left"):
         run_graph(net, "generate", bits, 3, on_step=fails)
@@ -76,14 +79,14 @@ def test_a_failing_callback_ends_the_graph(net_factory):
 
 
 def test_a_failing_process_ends_the_graph_with_its_cause(net_factory, monkeypatch):
-    from lava_models.processes.host import PyWaveSource
+    from lava_models.processes.host import PySpikeProbe
 
     def fails(self):
         raise ValueError("out of paper")
 
-    monkeypatch.setattr(PyWaveSource, "run_spk", fails)  # the forked processes inherit it
+    monkeypatch.setattr(PySpikeProbe, "run_spk", fails)  # the forked processes inherit it
     net = net_factory()
-    bits = HostBits(0, net.ticks, net.latent, net.random_bits)
+    bits = ChipBits.of(net, "generate", 0)
     before = _children(os.getpid())
     with pytest.raises(RuntimeError, match="a Lava process failed: ValueError.*out of paper"):
         run_graph(net, "generate", bits, 3)

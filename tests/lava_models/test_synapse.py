@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from lava_models import Conv, ConvT, Lif
-from lava_models.synapse import split_bias, split_exponents, unroll
+from lava_models.synapse import split_bias, unroll
 
 LIF = Lif(3072, 10)
 
@@ -46,8 +46,3 @@ def test_every_even_bias_splits_exactly():
 
 def test_zero_bias_needs_no_synapse():
     assert split_bias(np.zeros(3, np.int32)) == []
-
-
-def test_nine_significant_bits_do_not_fit():
-    with pytest.raises(ValueError, match="more than 8 bits"):
-        split_exponents(np.array([257]))
