@@ -37,6 +37,9 @@ MOST_LANES = 32
 """Lanes chosen where there are enough samples; more only cost memory."""
 RECORD_BYTES = 2**28
 """About how much room recorded spikes may take."""
+CHANNEL_SLOTS = 2
+"""Messages a channel between two processes holds. Processes run in step, so that more (Lava's
+default is 64) only cost memory: a slot is as large as the port."""
 POLL_S = 0.002
 """How often to look for failed processes, in seconds."""
 
@@ -45,7 +48,8 @@ POLL_S = 0.002
 class GraphRun:
     """What a run of the Lava graph gives for S samples.
 
-    Lane l runs samples l*m ... l*m + m-1 back to back, m = ceil(S / lanes).
+    Lane l runs samples l*m ... l*m + m-1 back to back, m = ceil(S / lanes). In the graph the lanes
+    of a neuron are next to each other: (n, lanes).
     """
 
     voltage: np.ndarray
@@ -72,7 +76,7 @@ class GraphRun:
         """Recorded spikes of one population: bool (lanes, timesteps, n)."""
         packed, n = self.spikes[name], self.sizes[name]
         spikes = np.unpackbits(packed, axis=1, count=self.lanes * n).astype(bool)
-        return spikes.reshape(len(packed), self.lanes, n).swapaxes(0, 1)
+        return spikes.reshape(len(packed), n, self.lanes).transpose(2, 0, 1)
 
 
 def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
@@ -198,7 +202,7 @@ class _Graph:
 
         rows = np.zeros((self.lanes * self.per_lane, images.shape[1]), np.int32)
         rows[:len(images)] = images
-        rows = rows.reshape(self.lanes, self.per_lane, -1).swapaxes(0, 1)
+        rows = rows.reshape(self.lanes, self.per_lane, -1).transpose(1, 2, 0)
         np.save(self._path("images"), rows.reshape(self.per_lane, -1))
         return WaveSource(file=self._path("images"), size=self.lanes * images.shape[1],
                           first=self.ahead[self.order[0]], interval=self.schedule.dilation,
@@ -240,7 +244,7 @@ class _Graph:
         from lava.magma.core.run_configs import Loihi2SimCfg
 
         config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=self.stock)
-        executable = self.selection.compile(config)
+        executable = self.selection.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
         with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
             self.selection.create_runtime(executable=executable)
         runtime = self.selection.runtime
@@ -254,9 +258,9 @@ class _Graph:
             _abandon(runtime)
             raise
         self.selection.stop()
-        voltage = np.load(self._path("voltage")).reshape(self.per_lane, self.lanes, -1)
+        voltage = np.load(self._path("voltage")).reshape(self.per_lane, -1, self.lanes)
         return GraphRun(
-            voltage.swapaxes(0, 1).reshape(self.lanes * self.per_lane, -1)[:self.samples],
+            voltage.transpose(2, 0, 1).reshape(self.lanes * self.per_lane, -1)[:self.samples],
             {name: np.load(self._path(f"{name}.counts")) for name in self.sizes},
             {name: np.load(self._path(name)) for name in self.sizes},
             self.sizes, self.lanes, self.steps, self.recorded)

@@ -91,9 +91,9 @@ class Selection:
         return Fraction(int(_errors(self, self._integers).max()), self.k * 2**self.bits)
 
     def select(self, zeta: np.ndarray, bits: np.ndarray) -> np.ndarray:
-        """z for candidate spikes `zeta` (B, C*k) and random `bits` (B, C, b): bool (B, C)."""
-        n = zeta.reshape(*bits.shape[:2], self.k).sum(axis=-1, dtype=np.int64)
-        return n * self.zeta_weight - bits @ self.random_weights > self.threshold
+        """z for candidate spikes `zeta` (C*k, B) and random `bits` (B, C, b): bool (C, B)."""
+        n = zeta.reshape(-1, self.k, len(bits)).sum(axis=1, dtype=np.int64)
+        return n * self.zeta_weight - (bits @ self.random_weights).T > self.threshold
 
 
 class _Integers(NamedTuple):

@@ -6,13 +6,14 @@ Any batch size; no Lava, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from lava_models.latents import Selection
-from lava_models.netfile import Dense, Layer, NetFile
+from lava_models.netfile import Conv, ConvT, Layer, NetFile
 from lava_models.schedule import (
     SELECTION,
     dilate_decay,
@@ -20,7 +21,6 @@ from lava_models.schedule import (
     layer_order,
     schedule_for,
 )
-from lava_models.synapse import neuron_bias
 
 
 def encode_images(net: NetFile, images: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ class Result:
     voltage: np.ndarray
     """Readout voltages at tick T, int32 (B, C*H*W)."""
     spikes: dict[str, np.ndarray]
-    """For every spiking layer and the selection: bool (B, T, n)."""
+    """For every watched population: bool (B, T, n)."""
 
 
 class Reference:
@@ -59,25 +59,29 @@ class Reference:
         self.order = layer_order(net, mode)
         self.cells = {n: LayerCell(layers[n], self.schedule.dilation) for n in self.order
                       if n != SELECTION}
+        self.spiking = [n for n in self.order if n == SELECTION or self.cells[n].spiking]
 
     def run(self, bits: np.ndarray, images: np.ndarray | None = None, *,
+            watch: Collection[str] | None = None,
             on_tick: Callable[[], None] = lambda: None) -> Result:
         """Run B samples side by side.
 
         Args:
             bits: random bits uint8 (B, T, C, b).
             images: graded input int32 (B, C*H*W); reconstruct mode only.
+            watch: populations whose spikes are wanted (default: all).
             on_tick: called after every tick, for a progress bar.
         """
         net, batch = self.net, len(bits)
         first = f"{latent_part(self.mode)}.0"
         for cell in self.cells.values():
             cell.start(batch)
-        latents = [np.zeros((batch, net.latent), bool)] * net.lag
-        spikes: dict[str, list[np.ndarray]] = {
-            n: [] for n in self.order if n == SELECTION or self.cells[n].spiking}
+        latents = [np.zeros((net.latent, batch), bool)] * net.lag
+        watched = [n for n in self.spiking if watch is None or n in watch]
+        spikes = {n: np.empty((net.ticks, self._size(n), batch), bool) for n in watched}
+        frames = None if images is None else np.ascontiguousarray(images.T)
         for tick in range(net.ticks):
-            signal = images
+            signal = frames
             for name in self.order:
                 if name == SELECTION:
                     signal = self.selection.select(signal, bits[:, tick])
@@ -85,82 +89,245 @@ class Reference:
                 else:
                     if name == first:  # [x^E ; z], or z alone
                         z = latents[tick]
-                        signal = z if signal is None else np.concatenate([signal, z], axis=1)
+                        signal = z if signal is None else np.concatenate([signal, z])
                     signal = self.cells[name].step(signal)
                 if name in spikes:
-                    spikes[name].append(signal)
+                    spikes[name][tick] = signal
             on_tick()
-        return Result(self.cells[self.order[-1]].v.reshape(batch, -1).copy(),
-                      {n: np.stack(s, axis=1).reshape(batch, net.ticks, -1)
-                       for n, s in spikes.items()})
+        return Result(np.ascontiguousarray(self.cells[self.order[-1]].v.T, np.int32),
+                      {n: np.ascontiguousarray(s.transpose(2, 0, 1)) for n, s in spikes.items()})
+
+    def _size(self, name: str) -> int:
+        return self.net.latent if name == SELECTION else self.cells[name].size
 
 
 class LayerCell:
-    """One layer's synapses and membranes for a batch."""
+    """One layer's synapses and membranes for a batch of B samples, batch last: (n, B).
+
+    All values are integers, held in floats wide enough for them: synaptic sums times 64 stay
+    below 2^22 (the 16-bit port, which netfile.check proves), their partial sums below 2^24, so
+    float32 is exact and BLAS can take the sums; the leak's product has 36 bits, so membranes are
+    float64. That they cannot leave 24 bits is proved there, too.
+    """
 
     def __init__(self, layer: Layer, dilation: int) -> None:
         self.layer = layer
         self.spiking = layer.neuron.spiking
-        self.keep = 4096 - dilate_decay(layer.neuron.decay, dilation)
+        self.keep = (4096 - dilate_decay(layer.neuron.decay, dilation)) / 4096
         self.dilation = dilation
         self.threshold = layer.neuron.threshold * 64
-        self.bias = neuron_bias(layer)
-        self.weight = _matrix(layer)
+        self.size = math.prod(layer.shape)
+        self.synapses = make_synapses(layer)
+        self.batch = 0
 
     def start(self, batch: int) -> None:
-        self.v = np.zeros((batch, len(self.bias)), np.int32)
+        """Begin with new samples: membranes at 0."""
+        if batch != self.batch:
+            self.batch = batch
+            self.synapses.start(batch)
+        self.v = np.zeros((self.size, batch))
+        self._frame = self._sums = None
 
     def step(self, signal: np.ndarray) -> np.ndarray:
-        """One tick: leak D times, add the wave, fire, reset. bool (B, n); the readout: v."""
-        v = self.v.astype(np.int64)  # v * 4096 needs 36 bits
-        for _ in range(self.dilation):
-            v *= self.keep
-            v = (v + ((v >> 63) & 4095)) >> 12  # towards zero, as the chip rounds
-        v += (_apply(self.layer, self.weight, signal) + self.bias).astype(np.int64) << 6
-        np.clip(v, -(2**23 - 1), 2**23 - 1, out=v)
-        if not self.spiking:
-            self.v = v.astype(np.int32)
-            return self.v
-        fired = v > self.threshold
-        v[fired] = 0
-        self.v = v.astype(np.int32)
-        return fired
+        """One tick: leak D times, add the wave, fire, reset.
+
+        Args:
+            signal: spikes bool or uint8, or graded input int32, (n_in, B).
+
+        Returns:
+            bool (n, B); the readout's voltages float64 (n, B).
+        """
+        sums = self._current(signal)
+        fired = np.empty(self.v.shape, bool)
+        # In pieces that stay in the cache: there are about a dozen passes over each.
+        v, sums, out = self.v.reshape(-1), sums.reshape(-1), fired.reshape(-1)
+        for start in range(0, len(v), PIECE):
+            piece = v[start:start + PIECE]
+            for _ in range(self.dilation):
+                piece *= self.keep
+                np.trunc(piece, out=piece)  # towards zero, as the chip rounds
+            piece += sums[start:start + PIECE]
+            if self.spiking:
+                over = np.greater(piece, self.threshold, out=out[start:start + PIECE])
+                np.copyto(piece, 0, where=over)
+        return fired if self.spiking else self.v
+
+    def _current(self, signal: np.ndarray) -> np.ndarray:
+        """Synaptic sums and bias, times 64: float32 (n, B). An image that stays is summed once."""
+        if signal.dtype != np.int32:
+            return self.synapses(signal)
+        if self._frame is None or not np.array_equal(signal, self._frame):
+            self._frame, self._sums = signal.copy(), self.synapses(signal).copy()
+        return self._sums
 
 
-# Synaptic sums are taken in float32 matrix products. They are exact: every partial sum is an
-# integer of at most 2 * 32767 in size (the interval bound netfile.check proves), below 2^24.
+PIECE = 16384
+"""Membranes updated at a time: 128 KiB."""
 
 
-def _matrix(layer: Layer) -> np.ndarray:
-    """Weights as the left factor of a matrix product, float32."""
-    weight = layer.weight.astype(np.float32)
-    if isinstance(layer, Dense):
-        return np.ascontiguousarray(weight.T)
+def make_synapses(layer: Layer) -> _Synapses:
+    """The layer's sums as one matrix product per wave."""
+    if layer.type == "dense":
+        return _Synapses(layer)
     if layer.type == "conv":
-        return weight.reshape(weight.shape[0], -1)
-    return np.ascontiguousarray(weight.reshape(weight.shape[0], -1).T)
+        return _ConvSynapses(layer)
+    few = layer.stride == 1 and layer.shape[0] < layer.input_shape[0]  # the readout
+    return _TapSynapses(layer) if few else _ConvTSynapses(layer)
 
 
-def _apply(layer: Layer, matrix: np.ndarray, signal: np.ndarray) -> np.ndarray:
-    """Synaptic sums int32 (B, n_out) of a batch of signals (B, n_in)."""
-    batch = len(signal)
-    if isinstance(layer, Dense):
-        return (signal.astype(np.float32) @ matrix).astype(np.int32)
-    c, h, w = layer.input_shape
-    k, s, p = layer.kernel, layer.stride, layer.padding
-    o, oh, ow = layer.shape
-    x = signal.reshape(batch, c, h, w).astype(np.float32)
-    if layer.type == "conv":
-        x = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
-        windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(2, 3))[:, :, ::s, ::s]
-        columns = windows.transpose(1, 4, 5, 0, 2, 3).reshape(c * k * k, -1)
-        out = (matrix @ columns).reshape(o, batch, oh, ow)
-    else:
-        taps = (matrix @ x.transpose(1, 0, 2, 3).reshape(c, -1)).reshape(o, k, k, batch, h, w)
-        full = np.zeros((o, batch, (h - 1) * s + k + layer.output_padding,
-                         (w - 1) * s + k + layer.output_padding), np.float32)
-        for a in range(k):
+class _Synapses:
+    """Sums of a wave times 64, (n_in, B) -> float32 (n_out, B); here of a dense layer.
+
+    The matrix has a last column for the bias, the inputs a last row of ones.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.matrix = 64 * np.concatenate(
+            [self._rows(layer), self._bias(layer)[:, None]], axis=1).astype(np.float32)
+
+    def _rows(self, layer: Layer) -> np.ndarray:
+        return layer.weight
+
+    def _bias(self, layer: Layer) -> np.ndarray:
+        return layer.bias
+
+    def start(self, batch: int) -> None:
+        """Make room for a batch."""
+        self.batch = batch
+        self.columns = np.ones((self.matrix.shape[1], self._positions() * batch), np.float32)
+        self.out = np.empty((len(self.matrix), self.columns.shape[1]), np.float32)
+
+    def _positions(self) -> int:
+        """Places at which the matrix is applied."""
+        return 1
+
+    def __call__(self, signal: np.ndarray) -> np.ndarray:
+        self._spread(signal, self.columns[:-1])
+        return self._gather(np.matmul(self.matrix, self.columns, out=self.out))
+
+    def _spread(self, signal: np.ndarray, columns: np.ndarray) -> None:
+        columns[:] = signal
+
+    def _gather(self, out: np.ndarray) -> np.ndarray:
+        return out.reshape(-1, self.batch)
+
+
+class _ConvSynapses(_Synapses):
+    """A column for every output pixel: the window it sees."""
+
+    def _rows(self, layer: Conv) -> np.ndarray:
+        return layer.weight.reshape(len(layer.weight), -1)
+
+    def _positions(self) -> int:
+        return math.prod(self.layer.shape[1:])
+
+    def _spread(self, signal: np.ndarray, columns: np.ndarray) -> None:
+        layer = self.layer
+        (c, h, w), (_, oh, ow), k = layer.input_shape, layer.shape, layer.kernel
+        columns = columns.reshape(c, k, k, oh, ow, self.batch)
+        x = signal.reshape(c, h, w, self.batch)
+        for a, (rows, y) in enumerate(_taps(h, oh, k, layer.stride, layer.padding)):
+            for b, (cols, z) in enumerate(_taps(w, ow, k, layer.stride, layer.padding)):
+                # What lies outside the image was never written; it must be 0, not 1.
+                columns[:, a, b, rows, cols] = x[:, y, z]
+
+    def start(self, batch: int) -> None:
+        super().start(batch)
+        self.columns[:-1] = 0
+
+
+def _taps(size: int, out: int, k: int, stride: int, padding: int) -> Iterator[tuple[slice, slice]]:
+    """For each tap along one axis: the outputs that see an input, and those inputs."""
+    for tap in range(k):
+        first = max(0, -(-(padding - tap) // stride))
+        last = min(out - 1, (size - 1 + padding - tap) // stride)
+        begin = first * stride + tap - padding
+        yield slice(first, last + 1), slice(begin, begin + (last - first) * stride + 1, stride)
+
+
+class _ConvTSynapses(_Synapses):
+    """Sub-pixel form (design.md section 7 b): stride^2 output pixels per input position, each from
+    the same small window of inputs, then a pixel shuffle.
+
+    Output stride * i + r gets tap a of input i + j where stride * j = r + padding - a.
+    """
+
+    def __init__(self, layer: ConvT) -> None:
+        s, k, p = layer.stride, layer.kernel, layer.padding
+        reach = [(r + p - a) // s for r in range(s) for a in range(k) if (r + p - a) % s == 0]
+        self.low, self.window = min(reach), max(reach) - min(reach) + 1
+        # Input positions that cover the output, which may be larger than stride * input.
+        self.grid = tuple(-(-n // s) for n in layer.shape[1:])
+        super().__init__(layer)
+
+    def _rows(self, layer: ConvT) -> np.ndarray:
+        s, k, p, n = layer.stride, layer.kernel, layer.padding, self.window
+        c, o = layer.weight.shape[:2]
+        rows = np.zeros((o, s, s, c, n, n), np.int64)
+        places = [(r, a, (r + p - a) // s - self.low) for r in range(s) for a in range(k)
+                  if (r + p - a) % s == 0]
+        for r, a, i in places:
+            for q, b, j in places:
+                rows[:, r, q, :, i, j] = layer.weight[:, :, a, b].T
+        return rows.reshape(o * s * s, -1)
+
+    def _bias(self, layer: ConvT) -> np.ndarray:
+        return np.repeat(layer.bias, layer.stride**2)
+
+    def _positions(self) -> int:
+        return math.prod(self.grid)
+
+    def _spread(self, signal: np.ndarray, columns: np.ndarray) -> None:
+        (c, h, w), (gh, gw), n = self.layer.input_shape, self.grid, self.window
+        columns = columns.reshape(c, n, n, gh, gw, self.batch)
+        x = signal.reshape(c, h, w, self.batch)
+        for i, (rows, y) in enumerate(_taps(h, gh, n, 1, -self.low)):
+            for j, (cols, z) in enumerate(_taps(w, gw, n, 1, -self.low)):
+                columns[:, i, j, rows, cols] = x[:, y, z]
+
+    def start(self, batch: int) -> None:
+        super().start(batch)
+        self.columns[:-1] = 0
+
+    def _gather(self, out: np.ndarray) -> np.ndarray:
+        s, (o, oh, ow), (gh, gw) = self.layer.stride, self.layer.shape, self.grid
+        shuffled = out.reshape(o, s, s, gh, gw, self.batch).transpose(0, 3, 1, 4, 2, 5)
+        whole = shuffled.reshape(o, gh * s, gw * s, self.batch)[:, :oh, :ow]
+        return whole.reshape(o * oh * ow, self.batch)
+
+
+class _TapSynapses(_Synapses):
+    """Stride-1 transposed convolution to few channels: multiply by every tap, then add shifted.
+
+    Better than windows of inputs where there are more channels in than out.
+    """
+
+    def _rows(self, layer: ConvT) -> np.ndarray:
+        c, o, k, _ = layer.weight.shape
+        return layer.weight.transpose(1, 2, 3, 0).reshape(o * k * k, c)
+
+    def _bias(self, layer: ConvT) -> np.ndarray:
+        bias = np.zeros((layer.shape[0], layer.kernel**2), np.int64)
+        return bias.ravel()  # not per tap: see _gather
+
+    def _positions(self) -> int:
+        return math.prod(self.layer.input_shape[1:])
+
+    def _spread(self, signal: np.ndarray, columns: np.ndarray) -> None:
+        columns.reshape(signal.shape)[:] = signal
+
+    def _gather(self, out: np.ndarray) -> np.ndarray:
+        layer = self.layer
+        (_, h, w), (o, oh, ow), k = layer.input_shape, layer.shape, layer.kernel
+        taps = out.reshape(o, k, k, h, w, self.batch)
+        sums = np.empty((o, oh, ow, self.batch), np.float32)
+        sums[:] = 64 * layer.bias[:, None, None, None]
+        for a in range(k):  # output y gets tap a of input y + padding - a
+            ys = slice(max(0, a - layer.padding), min(oh, h + a - layer.padding))
             for b in range(k):
-                full[:, :, a:a + (h - 1) * s + 1:s, b:b + (w - 1) * s + 1:s] += taps[:, a, b]
-        out = full[:, :, p:p + oh, p:p + ow]
-    return out.transpose(1, 0, 2, 3).reshape(batch, -1).astype(np.int32)
+                xs = slice(max(0, b - layer.padding), min(ow, w + b - layer.padding))
+                sums[:, ys, xs] += taps[:, a, b,
+                                        ys.start + layer.padding - a:ys.stop + layer.padding - a,
+                                        xs.start + layer.padding - b:xs.stop + layer.padding - b]
+        return sums.reshape(-1, self.batch)

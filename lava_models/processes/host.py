@@ -56,7 +56,7 @@ class SpikeProbe(AbstractProcess):
     """Counts spikes per neuron and timestep of the period, and records the first timesteps.
 
     Args:
-        size: neurons of all lanes together.
+        size: neurons of all lanes together; the lanes of a neuron are next to each other.
         lanes: samples that run side by side.
         raster: path of a .npy file uint8 (recorded steps, ceil(size/8)), bit-packed; or None.
         counts: path of a .npy file int32 (P, size/lanes), summed over samples.
@@ -92,8 +92,8 @@ class PySpikeProbe(PyLoihiProcessModel):
             self.rows[self.time_step - 1] = np.packbits(spikes)
         sample, step = divmod(self.time_step - self.since, len(self.counts))
         if 0 <= sample < len(self.counted):
-            counted = spikes.reshape(self.lanes, -1)[: self.counted[sample]]
-            self.counts[step] += counted.sum(axis=0, dtype=np.int32)
+            counted = spikes.reshape(-1, self.lanes)[:, :self.counted[sample]]
+            self.counts[step] += counted.sum(axis=1, dtype=np.int32)
 
 
 class StateProbe(AbstractProcess):

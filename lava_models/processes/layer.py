@@ -16,6 +16,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from lava_models.netfile import Layer
 from lava_models.reference import LayerCell
@@ -105,6 +106,7 @@ class FusedSpikingLayer(PyLoihiProcessModel):
         self.schedule = schedule
         self.first_wave = schedule.phases[proc_params["layer_name"]]
         self.lanes, self.feedback = proc_params["lanes"], proc_params["feedback"]
+        threadpool_limits(1)  # one thread per process: the processes share the cores
         self.cell = LayerCell(layer, schedule.dilation)
         self.silent = np.zeros(self.lanes * int(np.prod(layer.shape)), np.uint8)
 
@@ -115,11 +117,11 @@ class FusedSpikingLayer(PyLoihiProcessModel):
             if tick == 0:
                 self.cell.start(self.lanes)
             fired = self.cell.step(self.inputs)
-            self.v = self.cell.v.ravel()
+            self.v = self.cell.v.ravel().astype(np.int32)
             if self.cell.spiking:
                 spikes = fired.ravel().view(np.uint8)
         self.s_out.send(spikes)
-        self.inputs = self.s_in.recv().reshape(self.lanes, -1)
+        self.inputs = self.s_in.recv().reshape(-1, self.lanes)
         if self.feedback:
-            z = self.z_in.recv().reshape(self.lanes, -1)
-            self.inputs = np.concatenate([self.inputs, z], axis=1)
+            z = self.z_in.recv().reshape(-1, self.lanes)
+            self.inputs = np.concatenate([self.inputs, z])

@@ -89,6 +89,6 @@ class FusedRandomBits(PyLoihiProcessModel):
     def run_spk(self) -> None:
         for port, spikes in ((self.cells_out, self.cells), (self.rule_out, self.rule),
                              (self.bits_out, self.bits)):
-            port.send(spikes.ravel().view(np.uint8))
+            port.send(spikes.T.ravel().view(np.uint8))
         self.cells, self.rule, self.bits = (
             self.ring.join(self.rule), self.ring.rule(self.cells), self.ring.observe(self.cells))

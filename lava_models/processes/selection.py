@@ -97,8 +97,8 @@ class FusedLatentSelection(PyLoihiProcessModel):
         tick = self.schedule.tick_at(self.schedule.phases[SELECTION], self.time_step)
         z = self.nothing
         if tick is not None:
-            bits = random_bits(self.observed.reshape(self.lanes, -1) != 0, self.channels)
-            zeta = self.zeta.reshape(self.lanes, -1)
+            bits = random_bits(self.observed.reshape(-1, self.lanes).T != 0, self.channels)
+            zeta = self.zeta.reshape(-1, self.lanes)
             z = self.selection.select(zeta, bits).ravel().view(np.uint8)
         self.z_out.send(z)
         self.z_feedback.send(self.nothing if tick is None or tick >= self.muted else z)

@@ -38,8 +38,8 @@ def test_select_is_the_stated_probability(k, bits):
     selection = Selection(k, bits)
     values = np.arange(2**bits)[:, None, None] >> np.arange(bits) & 1  # (2^b, 1 channel, b)
     for n in range(k + 1):
-        zeta = np.zeros((2**bits, k), bool)
-        zeta[:, :n] = True
+        zeta = np.zeros((k, 2**bits), bool)
+        zeta[:n] = True
         drawn = int(selection.select(zeta, values).sum())
         assert Fraction(drawn, 2**bits) == selection.probability(n)
 

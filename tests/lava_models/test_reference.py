@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lava_models import ConvT, Dense, HostBits, Lif, Reference, encode_images
-from lava_models.reference import LayerCell, _apply, _matrix
-from lava_models.synapse import unroll
+from lava_models import Conv, ConvT, Dense, HostBits, Lif, Reference, encode_images
+from lava_models.reference import LayerCell, make_synapses
+from lava_models.synapse import neuron_bias, unroll
 
 
 @given(st.integers(-(2**23) + 1, 2**23 - 1), st.integers(0, 4095), st.sampled_from([1, 2, 4]))
 def test_leak_rounds_towards_zero(v, decay, dilation):
     silent = Lif(decay, 131071, spiking=False)
     cell = LayerCell(Dense(np.zeros((1, 1), np.int32), np.zeros(1, np.int32), silent), dilation)
-    cell.v = np.array([[v]], np.int32)
+    cell.start(1)
+    cell.v[:] = v
     expected = v
     for _ in range(dilation):
-        product = expected * cell.keep
+        product = expected * int(cell.keep * 4096)
         expected = product // 4096 if product >= 0 else -(-product // 4096)
     assert cell.step(np.zeros((1, 1), bool))[0, 0] == expected
 
@@ -28,16 +29,21 @@ def test_fires_strictly_above_threshold():
     layer = Dense(np.array([[10], [12]], np.int32), np.zeros(2, np.int32), Lif(3072, 10))
     cell = LayerCell(layer, 1)
     cell.start(1)
-    assert cell.step(np.ones((1, 1), bool)).tolist() == [[False, True]]
-    assert cell.v.tolist() == [[640, 0]]  # 10 * 64 stays, the one that fired is reset
+    assert cell.step(np.ones((1, 1), bool)).tolist() == [[False], [True]]
+    assert cell.v.tolist() == [[640], [0]]  # 10 * 64 stays, the one that fired is reset
 
 
 @pytest.mark.parametrize("value", [254, -254])
 def test_sums_are_exact_at_the_port_limit(value):
     """Sums of +-32766, the largest the file format admits, come out exact."""
     layer = Dense(np.full((3, 129), value, np.int32), np.zeros(3, np.int32), Lif(3072, 10))
-    out = _apply(layer, _matrix(layer), np.ones((2, 129), bool))
-    assert (out == 129 * value).all()
+    assert (_sums(layer, np.ones((129, 2), bool)) == 129 * value).all()
+
+
+def _sums(layer, signal):
+    synapses = make_synapses(layer)
+    synapses.start(signal.shape[1])
+    return synapses(signal) / 64
 
 
 def test_convolutions_agree_with_unrolled_matrices(net_factory):
@@ -45,16 +51,39 @@ def test_convolutions_agree_with_unrolled_matrices(net_factory):
     for name, layer in net_factory(channels=3).named_layers():
         size = int(np.prod(layer.input_shape))
         top = 17 if name == "encoder.0" else 2
-        signal = rng.integers(1 - top if top > 2 else 0, top, (5, size))
-        wanted = (unroll(layer) @ signal.T).T
-        assert np.array_equal(_apply(layer, _matrix(layer), signal), wanted), name
+        signal = rng.integers(1 - top if top > 2 else 0, top, (size, 5))
+        wanted = unroll(layer) @ signal + neuron_bias(layer)[:, None]
+        assert np.array_equal(_sums(layer, signal), wanted), name
 
 
-def test_stride_one_padding_zero_transposed():
-    layer = ConvT(np.arange(18, dtype=np.int32).reshape(1, 2, 3, 3), np.zeros(2, np.int32),
-                  Lif(3072, 10), (1, 4, 5), 1, 0, 0)
-    signal = np.ones((1, 20), bool)
-    assert np.array_equal(_apply(layer, _matrix(layer), signal)[0], unroll(layer) @ signal[0])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_transposed_convolutions_of_any_shape(kernel, stride):
+    """The sub-pixel form against the unrolled matrix, paddings and output paddings included."""
+    rng = np.random.default_rng(kernel * 10 + stride)
+    for padding in range(kernel):
+        for output_padding in range(stride):
+            layer = ConvT(rng.integers(-9, 10, (2, 3, kernel, kernel)).astype(np.int32),
+                          rng.integers(-9, 10, 3).astype(np.int32), Lif(3072, 10), (2, 4, 5),
+                          stride, padding, output_padding)
+            if min(layer.shape) < 1:
+                continue
+            signal = rng.integers(0, 2, (40, 3))
+            wanted = unroll(layer) @ signal + neuron_bias(layer)[:, None]
+            assert np.array_equal(_sums(layer, signal), wanted), (padding, output_padding)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_convolutions_of_any_shape(kernel, stride):
+    rng = np.random.default_rng(kernel * 10 + stride)
+    for padding in range(kernel):
+        layer = Conv(rng.integers(-9, 10, (3, 2, kernel, kernel)).astype(np.int32),
+                     rng.integers(-9, 10, 3).astype(np.int32), Lif(3072, 10), (2, 6, 5), stride,
+                     padding)
+        signal = rng.integers(0, 2, (60, 3))
+        wanted = unroll(layer) @ signal + neuron_bias(layer)[:, None]
+        assert np.array_equal(_sums(layer, signal), wanted), padding
 
 
 def test_batch_does_not_matter(net_factory):

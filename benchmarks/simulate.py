@@ -1,0 +1,203 @@
+"""How fast is the simulation? Ratios against Lava's own Conv and against our slower forms.
+
+    python benchmarks/simulate.py runs/mnist-0/model.net
+
+Everything runs in turn in one go, `--rounds` times, on the same machine; medians and spread are of
+the rounds. What is timed is steady state: wall time between the first and the last sample (Lava's
+compiling and forking is reported apart), so that long and short runs can be compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+
+import numpy as np
+
+from lava_models import ChipBits, NetFile, Reference, encode_images, read_net
+from lava_models.graph import INPUT_MESSAGE_BITS, choose_lanes, run_graph
+from lava_models.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Command:
+    """Time the simulation of a model.net."""
+
+    net: Path
+    """model.net of export-netx."""
+    rounds: int = 3
+    """How often everything is measured."""
+    lanes: tuple[int, ...] = (1, 8, 32, 64)
+    """Lanes to try in the fused graph."""
+
+
+def images_for(net: NetFile, samples: int) -> np.ndarray:
+    """Graded input int32 (samples, C*H*W): smooth blobs, so that rates are those of pictures."""
+    rng = np.random.default_rng(0)
+    c, h, w = net.image_shape
+    y, x = np.mgrid[:h, :w] / max(h, w)
+    centres, widths = rng.uniform(0.3, 0.7, (2, samples, c)), rng.uniform(0.05, 0.2, (samples, c))
+    squares = ((y - centres[0, ..., None, None]) ** 2 + (x - centres[1, ..., None, None]) ** 2)
+    return encode_images(net, 2 * np.exp(-squares / widths[..., None, None] ** 2) - 1)
+
+
+# --- whole models -----------------------------------------------------------------------------
+
+
+def time_reference(net: NetFile, mode: str, batch: int) -> float:
+    """Seconds per sample of the integer reference."""
+    bits = ChipBits.of(net, mode, 0).samples(0, batch)
+    images = images_for(net, batch) if mode == "reconstruct" else None
+    reference = Reference(net, mode)
+    start = time.perf_counter()
+    reference.run(bits, images, watch=())
+    return (time.perf_counter() - start) / batch
+
+
+def time_graph(net: NetFile, mode: str, graph: str, lanes: int, rounds: int) -> float:
+    """Seconds per sample of a Lava graph, from the end of the first period on."""
+    samples = lanes * (rounds + 1)
+    bits = ChipBits.of(net, mode, 0)
+    images = images_for(net, samples) if mode == "reconstruct" else None
+    marks: list[tuple[float, int]] = []
+    run_graph(net, mode, bits, samples, images, graph=graph, lanes=lanes, record=1,
+              on_step=lambda done, total: marks.append((time.perf_counter(), done)))
+    (begin, first), (end, last) = marks[0], marks[-2]
+    return (end - begin) / (last - first) * bits.schedule.period / lanes
+
+
+# --- the encoder alone, against NetX ----------------------------------------------------------
+
+
+def time_netx(path: Path, net: NetFile, samples: int) -> float:
+    """Seconds per sample of lava.lib.dl.netx.hdf5.Network on the file's encoder, Lava's Conv."""
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        from lava.lib.dl.netx.hdf5 import Network
+
+        network = Network(str(path), input_message_bits=INPUT_MESSAGE_BITS,
+                          reset_interval=net.ticks, reset_offset=1)
+    c, h, w = net.image_shape
+    frames = images_for(net, samples).reshape(samples, c, h, w).transpose(3, 2, 1, 0)
+    frames = np.repeat(frames, net.ticks, axis=-1)
+    source = Source(data=frames)
+    sink = Sink(shape=network.out.shape, buffer=frames.shape[-1])
+    source.s_out.connect(network.inp)
+    network.out.connect(sink.a_in)
+    config = Loihi2SimCfg(select_tag="fixed_pt")
+    try:
+        network.run(condition=RunSteps(num_steps=1), run_cfg=config)
+        start = time.perf_counter()
+        network.run(condition=RunSteps(num_steps=frames.shape[-1] - 1), run_cfg=config)
+        return (time.perf_counter() - start) / (frames.shape[-1] - 1) * net.ticks
+    finally:
+        network.stop()
+
+
+def time_encoder(net: NetFile, graph: str, lanes: int, rounds: int) -> float:
+    """Seconds per sample of the encoder as our processes, one timestep per tick as in NetX."""
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    from lava_models.processes.clock import Clock
+    from lava_models.processes.host import SpikeProbe, WaveSource
+    from lava_models.processes.layer import SpikingLayer
+
+    names = [name for name, _ in net.named_layers("encoder")]
+    schedule = Schedule(net.ticks, 1, 1, {name: 2 + i for i, name in enumerate(names)})
+    steps = net.ticks * rounds
+    with tempfile.TemporaryDirectory() as folder:
+        frames = images_for(net, lanes * rounds).reshape(lanes, rounds, -1).transpose(1, 2, 0)
+        np.save(f"{folder}/images.npy", frames.reshape(rounds, -1))
+        np.save(f"{folder}/raster.npy", np.zeros((steps, -(-net.latent * lanes // 8)), np.uint8))
+        np.save(f"{folder}/counts.npy", np.zeros((net.ticks, net.latent), np.int32))
+        source = WaveSource(file=f"{folder}/images.npy", size=frames[0].size, first=1, interval=1,
+                            repeat=net.ticks, name="images")
+        clock = Clock(first=np.arange(len(names)) + 1, interval=1) if graph == "stock" else None
+        upstream = source.s_out
+        for i, (name, layer) in enumerate(net.named_layers("encoder")):
+            process = SpikingLayer(
+                layer=layer, layer_name=name, schedule=schedule, feedback=0, lanes=lanes,
+                message_bits=INPUT_MESSAGE_BITS if i == 0 else 0, clock_index=i,
+                clock_size=len(names))
+            upstream.connect(process.s_in)
+            if clock is not None:
+                clock.s_out.connect(process.tick)
+            upstream = process.s_out
+        probe = SpikeProbe(size=net.latent * lanes, lanes=lanes, raster=f"{folder}/raster.npy",
+                           counts=f"{folder}/counts.npy", since=len(names) + 1,
+                           counted=np.full(rounds, lanes), name="probe")
+        upstream.connect(probe.a_in)
+        config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=graph == "stock")
+        try:
+            source.run(condition=RunSteps(num_steps=net.ticks), run_cfg=config)
+            start = time.perf_counter()
+            source.run(condition=RunSteps(num_steps=steps - net.ticks), run_cfg=config)
+            return (time.perf_counter() - start) / (steps - net.ticks) * net.ticks / lanes
+        finally:
+            source.stop()
+
+
+# --- table ------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    import logging
+
+    import tyro
+    from rich.console import Console
+    from rich.table import Table
+
+    command = tyro.cli(Command, config=(tyro.conf.PositionalRequiredArgs,))
+    logging.disable(logging.WARNING)
+    net = read_net(command.net)
+    best = max(command.lanes)
+    tasks: dict[str, Callable[[], float]] = {
+        "encoder, NetX (Lava's Conv), 1 at a time": lambda: time_netx(command.net, net, 3),
+        "encoder, ours, stock graph": lambda: time_encoder(net, "stock", 1, 4),
+        "encoder, ours, fused, 1 lane": lambda: time_encoder(net, "fused", 1, 20),
+        f"encoder, ours, fused, {best} lanes": lambda: time_encoder(net, "fused", best, 4),
+    }
+    for mode in ("reconstruct", "generate"):
+        tasks[f"{mode}, stock graph"] = lambda m=mode: time_graph(net, m, "stock", 1, 2)
+        for lanes in command.lanes:
+            tasks[f"{mode}, fused graph, {lanes} lane{'s' * (lanes > 1)}"] = (
+                lambda m=mode, n=lanes: time_graph(net, m, "fused", n, 8 if n == 1 else 3))
+        tasks[f"{mode}, integer reference, batch 64"] = lambda m=mode: time_reference(net, m, 64)
+    console = Console(soft_wrap=True)
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for round_ in range(command.rounds):
+        for name, task in tasks.items():
+            times[name].append(task())
+            console.print(f"  round {round_ + 1}, {name}: {times[name][-1] * 1e3:.1f} ms/sample")
+    table = Table(title=f"{command.net}, {os.cpu_count()} CPUs, numpy {np.__version__}, medians of "
+                        f"{command.rounds} rounds; automatic lanes: {choose_lanes(10**6)}")
+    table.add_column("what")
+    for name in ("ms / sample", "min - max", "samples / min", "faster than the group's first"):
+        table.add_column(name, justify="right")
+    first = {}
+    for name, values in times.items():
+        median = statistics.median(values)
+        base = first.setdefault(name.split(",")[0], median)
+        table.add_row(name, f"{median * 1e3:.1f}",
+                      f"{min(values) * 1e3:.1f} - {max(values) * 1e3:.1f}",
+                      f"{60 / median:.0f}", f"{base / median:.1f} x")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
