@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +53,13 @@ class Lane:
     """Every population at every timestep: bool (timesteps, n)."""
 
 
-def reference_lane(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
+def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: int,
                    images: np.ndarray | None) -> Lane:
     """Run the reference over samples `first` ... of a run and lay its spikes on the timesteps.
 
     Args:
         images: graded input of the whole run, int32 (S, C*H*W); samples without one see zeros.
     """
-    reference = Reference(net, mode)
     schedule = reference.schedule
     steps = schedule.run_length(reference.order[-1], samples)
     # While the last sample drains through the decoder, the layers before it run on with the next.
@@ -137,8 +136,19 @@ def compare(run: GraphRun, lanes: Iterator[Lane], schedule: Schedule) -> Compari
 
 
 def compare_with_reference(run: GraphRun, net: NetFile, mode: str, bits: ChipBits,
-                           images: np.ndarray | None) -> Comparison:
-    """`compare` a run with the reference run for it, lane by lane."""
-    lanes = (reference_lane(net, mode, bits, lane * run.samples_per_lane, run.recorded, images)
-             for lane in range(run.lanes))
-    return compare(run, lanes, bits.schedule)
+                           images: np.ndarray | None, *,
+                           on_lane: Callable[[int, int], None] = lambda done, total: None
+                           ) -> Comparison:
+    """`compare` a run with the reference run for it, lane by lane.
+
+    Args:
+        on_lane: called with (lanes done, lanes in all).
+    """
+    reference = Reference(net, mode)
+
+    def lanes() -> Iterator[Lane]:
+        for lane in range(run.lanes):
+            yield reference_lane(reference, bits, lane * run.samples_per_lane, run.recorded, images)
+            on_lane(lane + 1, run.lanes)
+
+    return compare(run, lanes(), bits.schedule)

@@ -23,6 +23,7 @@ import numpy as np
 
 from lava_models.latents import Selection
 from lava_models.netfile import NetFile
+from lava_models.reference import Reference
 from lava_models.rule30 import POPULATIONS, ChipBits
 from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
 
@@ -33,9 +34,11 @@ INPUT_MESSAGE_BITS = 16
 """Width of the image's graded spikes: the neuron's 16-bit port takes no more."""
 RING_COUNTED_FROM = 3
 """Timestep from which on the ring of random bits shows no trace of how it was started."""
-MOST_LANES = 32
-"""Lanes chosen where there are enough samples; more only cost memory."""
-RECORD_BYTES = 2**28
+MOST_LANES = 64
+"""Lanes chosen where there are enough samples; more only cost memory (benchmarks/RESULTS.md)."""
+PROCESS_BYTES = 8 * 2**20
+"""What one of the graph's processes takes beyond its samples; measured."""
+RECORD_BYTES = 2**26
 """About how much room recorded spikes may take."""
 CHANNEL_SLOTS = 2
 """Messages a channel between two processes holds. Processes run in step, so that more (Lava's
@@ -79,6 +82,15 @@ class GraphRun:
         return spikes.reshape(len(packed), n, self.lanes).transpose(2, 0, 1)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a run; carries what was finished."""
+
+    def __init__(self, voltage: np.ndarray, finished: np.ndarray) -> None:
+        super().__init__()
+        self.voltage, self.finished = voltage, finished
+        """Readout voltages int32 (F, C*H*W) of the samples `finished` int64 (F,)."""
+
+
 def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
               images: np.ndarray | None = None, *, graph: str = "fused", lanes: int = 1,
               record: int | None = None,
@@ -94,6 +106,10 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         lanes: samples that run side by side; 1 in the stock graph.
         record: samples per lane whose spikes are recorded, at least 1 (default: all).
         on_step: called with (timesteps done, timesteps in all).
+
+    Raises:
+        Interrupted: Ctrl-C; nothing of the graph is left.
+        RuntimeError: a process of the graph failed; says why.
     """
     if graph not in GRAPHS or lanes < 1 or (graph == "stock" and lanes > 1):
         raise ValueError(f"graph {graph!r} with {lanes} lanes")
@@ -102,16 +118,28 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         return built.build(bits, images).run(on_step)
 
 
-def choose_lanes(samples: int) -> int:
-    """How many samples to run side by side."""
-    return min(samples, MOST_LANES)
+def bytes_needed(net: NetFile, mode: str, lanes: int) -> int:
+    """About how much memory the fused graph takes: a part for its processes, and so much a lane.
+
+    A lane's spikes pass through channels, a probe and temporaries as well, hence the factor.
+    """
+    cells = Reference(net, mode).cells.values()
+    return PROCESS_BYTES * 3 * len(cells) + 3 * lanes * sum(c.bytes_per_sample for c in cells)
+
+
+def choose_lanes(net: NetFile, mode: str, samples: int, available: int) -> int:
+    """How many samples to run side by side: as many as are of use and fit into half of
+    `available` bytes, and no more than keep the last round full."""
+    one, two = (bytes_needed(net, mode, lanes) for lanes in (1, 2))
+    fitting = 1 + (available // 2 - one) // (two - one)
+    rounds = math.ceil(samples / max(1, min(samples, MOST_LANES, fitting)))
+    return math.ceil(samples / rounds)
 
 
 def choose_record(net: NetFile, mode: str, lanes: int) -> int:
     """How many samples per lane to record, so that the recordings stay small."""
-    sizes = [math.prod(layer.shape) for name, layer in net.named_layers()]
-    schedule = schedule_for(net, mode)
-    per_sample = lanes * schedule.period * sum(sizes) // 8
+    neurons = sum(math.prod(layer.shape) for _, layer in net.named_layers())
+    per_sample = lanes * schedule_for(net, mode).period * neurons // 8
     return max(1, RECORD_BYTES // per_sample)
 
 
@@ -247,23 +275,41 @@ class _Graph:
         executable = self.selection.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
         with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
             self.selection.create_runtime(executable=executable)
-        runtime = self.selection.runtime
+        runtime, done = self.selection.runtime, 0
         try:
-            for start in range(0, self.steps, self.schedule.period):
-                chunk = min(self.schedule.period, self.steps - start)
+            while done < self.steps:
+                chunk = min(self.schedule.period, self.steps - done)
                 self.selection.run(condition=RunSteps(num_steps=chunk, blocking=False))
                 _wait_for(runtime)
-                on_step(start + chunk, self.steps)
-        except BaseException:
+                done += chunk
+                on_step(done, self.steps)
+        except BaseException as error:
             _abandon(runtime)
+            if isinstance(error, KeyboardInterrupt):
+                raise self._interrupted(done) from None
             raise
         self.selection.stop()
-        voltage = np.load(self._path("voltage")).reshape(self.per_lane, -1, self.lanes)
         return GraphRun(
-            voltage.transpose(2, 0, 1).reshape(self.lanes * self.per_lane, -1)[:self.samples],
+            self._voltage().reshape(-1, self._pixels())[:self.samples],
             {name: np.load(self._path(f"{name}.counts")) for name in self.sizes},
             {name: np.load(self._path(name)) for name in self.sizes},
             self.sizes, self.lanes, self.steps, self.recorded)
+
+    def _pixels(self) -> int:
+        return math.prod(self.net.image_shape)
+
+    def _voltage(self) -> np.ndarray:
+        """Readout voltages, int32 (lanes, samples per lane, C*H*W)."""
+        rows = np.load(self._path("voltage")).reshape(self.per_lane, self._pixels(), self.lanes)
+        return rows.transpose(2, 0, 1)
+
+    def _interrupted(self, done: int) -> Interrupted:
+        """What was read within `done` timesteps."""
+        read = [self.schedule.last_wave(self.order[-1], i) <= done for i in range(self.per_lane)]
+        finished = np.add.outer(np.arange(self.lanes) * self.per_lane, np.flatnonzero(read))
+        voltage = self._voltage()[:, read].reshape(-1, self._pixels())
+        keep = finished.ravel() < self.samples
+        return Interrupted(voltage[keep], finished.ravel()[keep])
 
 
 @contextlib.contextmanager

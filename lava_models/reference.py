@@ -120,6 +120,11 @@ class LayerCell:
         self.synapses = make_synapses(layer)
         self.batch = 0
 
+    @property
+    def bytes_per_sample(self) -> int:
+        """Room a sample takes: membranes, spikes, and the synapses' columns and sums."""
+        return 9 * self.size + self.synapses.bytes_per_sample
+
     def start(self, batch: int) -> None:
         """Begin with new samples: membranes at 0."""
         if batch != self.batch:
@@ -191,6 +196,12 @@ class _Synapses:
 
     def _bias(self, layer: Layer) -> np.ndarray:
         return layer.bias
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Float32 columns in, sums out, and the sums once more in the neurons' order."""
+        columns, rows = self.matrix.shape[1], 2 * self.matrix.shape[0]
+        return 4 * self._positions() * (columns + rows)
 
     def start(self, batch: int) -> None:
         """Make room for a batch."""

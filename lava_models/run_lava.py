@@ -114,12 +114,19 @@ def _require_loihi() -> None:
 
 def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None) -> int:
     import numpy as np
+    import psutil
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lava_models.compare import compare_with_reference
     from lava_models.console import make_console
     from lava_models.counts import count_run
-    from lava_models.graph import choose_lanes, choose_record, run_graph
+    from lava_models.graph import (
+        Interrupted,
+        bytes_needed,
+        choose_lanes,
+        choose_record,
+        run_graph,
+    )
     from lava_models.images import load_images
     from lava_models.pictures import save_grid, save_pairs, save_raster
     from lava_models.reference import decode_images, encode_images
@@ -135,26 +142,54 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
         images = load_images(dataset, command.data_dir, samples, net.image_shape)
         graded = encode_images(net, images)
     check_writable(out)
-    lanes = command.lanes or (choose_lanes(samples) if command.graph == "fused" else 1)
+    lanes, room = 1, ""
+    if command.graph == "fused":
+        available = psutil.virtual_memory().available
+        lanes = min(samples, command.lanes or choose_lanes(net, mode, samples, available))
+        needed = bytes_needed(net, mode, lanes)
+        if needed > available:
+            raise UserError(f"--lanes {lanes}: needs about {needed / 2**30:.1f} GiB of memory, "
+                            f"{available / 2**30:.1f} are available; use fewer lanes")
+        room = f", about {needed / 2**30:.1f} GiB"
     target = (f"Lava CPU simulator, {command.graph} processes, "
               f"{lanes} lane{'s' * (lanes > 1)}")
     console.print(f"running {command.net} on backend {command.backend} ({target}): {mode}, "
-                  f"{samples} samples of {schedule.period} timesteps")
+                  f"{samples} samples of {schedule.period} timesteps{room}")
     bits = ChipBits.of(net, mode, command.seed)
     columns = (TextColumn("{task.description}"), BarColumn(),
-               TextColumn("{task.completed}/{task.total} timesteps"), TimeRemainingColumn())
-    start = time.perf_counter()
+               TextColumn("{task.completed}/{task.total} timesteps"), TimeRemainingColumn(),
+               TextColumn("{task.fields[speed]}"))
+    start, begin = time.perf_counter(), None
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("compiling the graph", total=None)
-        run = run_graph(net, mode, bits, samples, graded, graph=command.graph, lanes=lanes,
-                        record=choose_record(net, mode, lanes),
-                        on_step=lambda done, total: progress.update(
-                            task, completed=done, total=total, description="running"))
+        task = progress.add_task("compiling the graph", total=None, speed="")
+
+        def on_step(done: int, total: int) -> None:
+            nonlocal begin
+            now, speed = time.perf_counter(), ""
+            begin = begin or (now, done)
+            if done > begin[1]:
+                rate = (done - begin[1]) / (now - begin[0])
+                speed = (f"{rate * lanes / schedule.period:.1f} samples/s, "
+                         f"{rate:.0f} timesteps/s")
+            progress.update(task, completed=done, total=total, description="running", speed=speed)
+
+        try:
+            run = run_graph(net, mode, bits, samples, graded, graph=command.graph, lanes=lanes,
+                            record=choose_record(net, mode, lanes), on_step=on_step)
+        except Interrupted as interrupted:
+            progress.stop()
+            _save_finished(interrupted, net, out, samples, console)
+            raise
     wall_s = time.perf_counter() - start
 
     check = {"equal": None, "verdict": "not compared", "samples_compared": 0}
     if command.check:
-        verdict = compare_with_reference(run, net, mode, bits, graded)
+        with Progress(*columns[:2], TextColumn("{task.completed}/{task.total} lanes"),
+                      console=console, transient=True) as progress:
+            task = progress.add_task("comparing with the reference", total=lanes)
+            verdict = compare_with_reference(
+                run, net, mode, bits, graded,
+                on_lane=lambda done, total: progress.update(task, completed=done))
         compared = min(samples, run.recorded * lanes)
         check = {"equal": verdict.equal, "samples_compared": compared, "verdict":
                  f"{compared} samples on Lava against the integer reference: {verdict}"}
@@ -170,6 +205,7 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
     save_raster(latents, out / pictures[1], f"latent spikes, {mode}, backend {command.backend}")
     with replacing(out / "images.npy") as file, open(file, "wb") as handle:
         np.save(handle, decoded)
+    (out / "finished.npy").unlink(missing_ok=True)  # of an interrupted run before
     record = build_report(
         run=_identity(arguments, command.seed), inputs={
             "net": str(command.net), "net_sha256": _sha256(command.net), "dataset": dataset},
@@ -187,6 +223,25 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
     console.print(f"pictures: {out / pictures[0]} {out / pictures[1]}   images: "
                   f"{out / 'images.npy'}   report: {path}")
     return 0 if check["equal"] in (True, None) else 1
+
+
+def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
+    """Save the images that were done when Ctrl-C came; no report, whose counts are of all."""
+    import numpy as np
+
+    from lava_models.pictures import save_grid
+    from lava_models.reference import decode_images
+
+    count = len(interrupted.finished)
+    if not count:
+        return
+    images = decode_images(net, interrupted.voltage)
+    for name, array in (("images.npy", images), ("finished.npy", interrupted.finished)):
+        with replacing(out / name) as file, open(file, "wb") as handle:
+            np.save(handle, array)
+    save_grid(images, out / "images.png")
+    console.print(f"{count} of {samples} samples were finished and are in {out / 'images.npy'} "
+                  f"(which ones: finished.npy); no report was written")
 
 
 def _identity(arguments: list[str], seed: int) -> dict:

@@ -75,6 +75,17 @@ def test_seed_replays(net_path, generated, tmp_path):
         assert equal == same
 
 
+def test_graph_and_lanes_do_not_change_images(net_path, generated, tmp_path):
+    for i, arguments in enumerate((["--graph", "stock"], ["--lanes", "1"], ["--lanes", "2"])):
+        out = tmp_path / str(i)
+        run_lava_command([str(net_path), "--samples", "3", "--seed", "5", *arguments,
+                          "--out", str(out)])
+        assert np.array_equal(np.load(out / "images.npy"), np.load(generated / "images.npy"))
+        record, fused = (read_report(f / "report" / "report.json") for f in (out, generated))
+        assert record["layers"] == fused["layers"]
+        assert record["target"]["graph"] == ("stock" if i == 0 else "fused")
+
+
 def test_results_are_not_overwritten(net_path, generated):
     before = (generated / "images.npy").read_bytes()
     with pytest.raises(UserError, match="already holds results; replace them with --force"):
@@ -92,6 +103,10 @@ def test_loihi2_without_the_extension(net_path):
     (["nowhere.net"], "nowhere.net: no such file"),
     (["NET", "--samples", "0"], "--samples 0: expected at least 1"),
     (["NET", "--seed", "-1"], "--seed -1: expected 0 or more"),
+    (["NET", "--lanes", "0"], "--lanes 0: expected at least 1"),
+    (["NET", "--lanes", "2", "--graph", "stock"], "the stock graph runs one sample at a time"),
+    (["NET", "--lanes", "90000000", "--samples", "90000000"],
+     "--lanes 90000000: needs about .* GiB of memory, .* are available; use fewer lanes"),
     (["NET", "--mode", "reconstruct", "--dataset", "mnits"],
      r"unknown data set 'mnits' \(did you mean 'mnist'\?\)"),
     (["NET", "--mode", "reconstruct", "--dataset", "mnist", "--data-dir", "nowhere"],

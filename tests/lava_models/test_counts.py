@@ -32,7 +32,7 @@ def _count(net, mode, samples, seed=0):
     images = images if mode == "reconstruct" else None
     bits = ChipBits.of(net, mode, seed)
     result = Reference(net, mode).run(bits.samples(0, samples), images)
-    lane = reference_lane(net, mode, bits, 0, samples, images)
+    lane = reference_lane(Reference(net, mode), bits, 0, samples, images)
     spikes = fold(lane.rasters, bits.schedule, samples)
     counts = count_run(net, mode, samples, spikes, images)
     return {c.name: c for c in counts}, result, images, spikes

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lava_models import ChipBits, encode_images
+from lava_models import ChipBits, Reference, encode_images
 from lava_models.compare import compare, compare_with_reference, reference_lane
 from lava_models.counts import count_run
 from lava_models.graph import run_graph
@@ -45,7 +45,7 @@ def test_equal_back_to_back(net_factory, mode, lag):
         for name, spikes in stock.counts.items():
             assert np.array_equal(run.counts[name], spikes), name
 
-    lane = reference_lane(net, mode, bits, 0, SAMPLES, images)
+    lane = reference_lane(Reference(net, mode), bits, 0, SAMPLES, images)
     _see_single_errors(stock, lane, bits.schedule)
 
 

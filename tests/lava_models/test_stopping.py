@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lava_models import ChipBits, write_net
+from lava_models import ChipBits, Reference, decode_images, write_net
 from lava_models.graph import run_graph
 
 MANY = 20
@@ -38,6 +39,7 @@ def _alive(pid: str) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 def test_ctrl_c(net_factory, tmp_path):
+    """In the middle of a run: what is finished is saved, nothing stays behind, no traceback."""
     write_net(net_factory(), tmp_path / "model.net")
     process = subprocess.Popen(
         [sys.executable, "-c", RUN_LAVA, str(tmp_path / "model.net"), "--samples", "5000",
@@ -57,6 +59,14 @@ def test_ctrl_c(net_factory, tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert said.strip().endswith("interrupted")
+    assert "of 5000 samples were finished" in said
+    finished = np.load(tmp_path / "generate" / "finished.npy")
+    images = np.load(tmp_path / "generate" / "images.npy")
+    assert 0 < len(finished) == len(images) < 5000
+    bits = ChipBits.of(net_factory(), "generate", 0)
+    last = int(finished[-1])
+    wanted = Reference(net_factory(), "generate").run(bits.samples(last, 1))
+    assert np.array_equal(images[-1:], decode_images(net_factory(), wanted.voltage))
     assert "Traceback" not in said
     deadline = time.monotonic() + 10  # the shared-memory server goes a moment after its parent
     while any(map(_alive, children)) and time.monotonic() < deadline:
