@@ -132,7 +132,7 @@ def time_encoder(net: NetFile, graph: str, lanes: int, rounds: int) -> float:
         for i, (name, layer) in enumerate(net.named_layers("encoder")):
             process = SpikingLayer(
                 layer=layer, layer_name=name, schedule=schedule, feedback=0, lanes=lanes,
-                message_bits=INPUT_MESSAGE_BITS if i == 0 else 0, clock_index=i,
+                message_bits=INPUT_MESSAGE_BITS if i == 0 else 0, shared=False, clock_index=i,
                 clock_size=len(names))
             upstream.connect(process.s_in)
             if clock is not None:
@@ -150,6 +150,53 @@ def time_encoder(net: NetFile, graph: str, lanes: int, rounds: int) -> float:
             return (time.perf_counter() - start) / (steps - net.ticks) * net.ticks / lanes
         finally:
             source.stop()
+
+
+# --- where the time goes ----------------------------------------------------------------------
+
+
+def sgemm_speed() -> float:
+    """Float32 multiply-adds per second that numpy's BLAS reaches here, all cores."""
+    a, b = (np.random.default_rng(i).random((2048, 2048), dtype=np.float32) for i in (0, 1))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return 2048**3 / min(times)
+
+
+def multiply_adds(net: NetFile, mode: str) -> int:
+    """Of a sample's synaptic sums as the reference takes them (a constant image once)."""
+    total = 0
+    for name, cell in Reference(net, mode).cells.items():
+        times = 1 if name == "encoder.0" else net.ticks
+        total += times * cell.synapses.matrix.size * cell.synapses._positions()
+    return total
+
+
+def where_time_goes(net: NetFile, times: dict[str, list[float]], lanes: tuple[int, ...]) -> str:
+    """A timestep of the fused graph is a fixed cost and a cost per lane: fit both."""
+    lines, speed = [], sgemm_speed()
+    for mode in ("reconstruct", "generate"):
+        schedule = ChipBits.of(net, mode, 0).schedule
+        steps = [statistics.median(times[_fused(mode, n)]) * n / schedule.period for n in lanes]
+        per_lane, fixed = np.polyfit(lanes, steps, 1)
+        processes = 2 * len(schedule.phases) + 8  # a probe for each; ring and reads
+        reference = statistics.median(times[f"{mode}, integer reference, batch 64"])
+        sums = multiply_adds(net, mode)
+        lines.append(
+            f"{mode}: a timestep takes {fixed * 1e3:.1f} ms whatever the lanes "
+            f"({fixed / processes * 1e6:.0f} us for each of {processes} processes) and "
+            f"{per_lane * 1e3:.2f} ms per lane, {per_lane * schedule.period * 1e3:.1f} ms per "
+            f"sample. The reference needs {reference * 1e3:.1f} ms for the same arithmetic on all "
+            f"cores. The sums alone are {sums / 1e6:.0f} million multiply-adds, "
+            f"{sums / speed * 1e3:.1f} ms at the {speed / 1e9:.0f} G/s that BLAS reaches here.")
+    return "\n".join(lines)
+
+
+def _fused(mode: str, lanes: int) -> str:
+    return f"{mode}, fused graph, {lanes} lane{'s' * (lanes > 1)}"
 
 
 # --- table ------------------------------------------------------------------------------------
@@ -175,7 +222,7 @@ def main() -> None:
     for mode in ("reconstruct", "generate"):
         tasks[f"{mode}, stock graph"] = lambda m=mode: time_graph(net, m, "stock", 1, 2)
         for lanes in command.lanes:
-            tasks[f"{mode}, fused graph, {lanes} lane{'s' * (lanes > 1)}"] = (
+            tasks[_fused(mode, lanes)] = (
                 lambda m=mode, n=lanes: time_graph(net, m, "fused", n, 8 if n == 1 else 3))
         tasks[f"{mode}, integer reference, batch 64"] = lambda m=mode: time_reference(net, m, 64)
     console = Console(soft_wrap=True)
@@ -197,6 +244,7 @@ def main() -> None:
                       f"{min(values) * 1e3:.1f} - {max(values) * 1e3:.1f}",
                       f"{60 / median:.0f}", f"{base / median:.1f} x")
     console.print(table)
+    console.print(where_time_goes(net, times, command.lanes))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from lava_models.rule30 import POPULATIONS, ChipBits
 from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
 
 GRAPHS = ("fused", "stock")
+CONVOLUTIONS = ("unrolled", "shared")
 FEEDBACK = f"{SELECTION}.feedback"
 """The copy of the selection neurons that feeds z back."""
 INPUT_MESSAGE_BITS = 16
@@ -92,8 +93,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
-              images: np.ndarray | None = None, *, graph: str = "fused", lanes: int = 1,
-              record: int | None = None,
+              images: np.ndarray | None = None, *, graph: str = "fused",
+              convolutions: str = "unrolled", lanes: int = 1, record: int | None = None,
               on_step: Callable[[int, int], None] = lambda done, total: None) -> GraphRun:
     """Run `samples` samples through the graph.
 
@@ -103,6 +104,7 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         bits: the generator of random bits, which the graph starts from its seed.
         images: graded input int32 (samples, C*H*W); reconstruct mode only.
         graph: "fused" or "stock".
+        convolutions: "unrolled" or "shared" weights, in the stock graph.
         lanes: samples that run side by side; 1 in the stock graph.
         record: samples per lane whose spikes are recorded, at least 1 (default: all).
         on_step: called with (timesteps done, timesteps in all).
@@ -113,8 +115,10 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
     """
     if graph not in GRAPHS or lanes < 1 or (graph == "stock" and lanes > 1):
         raise ValueError(f"graph {graph!r} with {lanes} lanes")
+    if convolutions not in CONVOLUTIONS:
+        raise ValueError(f"convolutions {convolutions!r}, known are {CONVOLUTIONS}")
     with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, _quiet_lava():
-        built = _Graph(net, mode, samples, graph, lanes, record, Path(folder))
+        built = _Graph(net, mode, samples, graph, convolutions, lanes, record, Path(folder))
         return built.build(bits, images).run(on_step)
 
 
@@ -146,10 +150,11 @@ def choose_record(net: NetFile, mode: str, lanes: int) -> int:
 class _Graph:
     """Builds, runs and reads the graph; what host and graph exchange lies in `folder`."""
 
-    def __init__(self, net: NetFile, mode: str, samples: int, graph: str, lanes: int,
-                 record: int | None, folder: Path) -> None:
+    def __init__(self, net: NetFile, mode: str, samples: int, graph: str, convolutions: str,
+                 lanes: int, record: int | None, folder: Path) -> None:
         self.net, self.mode, self.samples, self.folder = net, mode, samples, folder
         self.stock, self.lanes = graph == "stock", lanes
+        self.shared = convolutions == "shared"
         self.schedule, self.order = schedule_for(net, mode), layer_order(net, mode)
         self.layers = dict(net.named_layers())
         self.per_lane = math.ceil(samples / lanes)
@@ -215,7 +220,7 @@ class _Graph:
         process = SpikingLayer(
             layer=layer, layer_name=name, schedule=self.schedule, lanes=self.lanes,
             feedback=self.net.latent if loops and upstream else 0,
-            message_bits=INPUT_MESSAGE_BITS if name == "encoder.0" else 0,
+            message_bits=INPUT_MESSAGE_BITS if name == "encoder.0" else 0, shared=self.shared,
             clock_index=self.clocked.index(name), clock_size=len(self.clocked))
         (upstream or self.selection.z_feedback).connect(process.s_in)
         if loops and upstream:

@@ -21,6 +21,7 @@ from lava_models.schedule import (
     layer_order,
     schedule_for,
 )
+from lava_models.synapse import subpixel
 
 
 def encode_images(net: NetFile, images: np.ndarray) -> np.ndarray:
@@ -258,30 +259,18 @@ def _taps(size: int, out: int, k: int, stride: int, padding: int) -> Iterator[tu
 
 
 class _ConvTSynapses(_Synapses):
-    """Sub-pixel form (design.md section 7 b): stride^2 output pixels per input position, each from
-    the same small window of inputs, then a pixel shuffle.
-
-    Output stride * i + r gets tap a of input i + j where stride * j = r + padding - a.
-    """
+    """Sub-pixel form: stride^2 output pixels per input position, each from the same small window of
+    inputs, then a pixel shuffle (synapse.subpixel)."""
 
     def __init__(self, layer: ConvT) -> None:
-        s, k, p = layer.stride, layer.kernel, layer.padding
-        reach = [(r + p - a) // s for r in range(s) for a in range(k) if (r + p - a) % s == 0]
-        self.low, self.window = min(reach), max(reach) - min(reach) + 1
+        window, self.low = subpixel(layer)
+        self.window = window.shape[-1]
         # Input positions that cover the output, which may be larger than stride * input.
-        self.grid = tuple(-(-n // s) for n in layer.shape[1:])
+        self.grid = tuple(-(-n // layer.stride) for n in layer.shape[1:])
         super().__init__(layer)
 
     def _rows(self, layer: ConvT) -> np.ndarray:
-        s, k, p, n = layer.stride, layer.kernel, layer.padding, self.window
-        c, o = layer.weight.shape[:2]
-        rows = np.zeros((o, s, s, c, n, n), np.int64)
-        places = [(r, a, (r + p - a) // s - self.low) for r in range(s) for a in range(k)
-                  if (r + p - a) % s == 0]
-        for r, a, i in places:
-            for q, b, j in places:
-                rows[:, r, q, :, i, j] = layer.weight[:, :, a, b].T
-        return rows.reshape(o * s * s, -1)
+        return subpixel(layer)[0].reshape(layer.shape[0] * layer.stride**2, -1)
 
     def _bias(self, layer: ConvT) -> np.ndarray:
         return np.repeat(layer.bias, layer.stride**2)

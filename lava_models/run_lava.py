@@ -40,6 +40,9 @@ class Command:
     graph: Literal["fused", "stock"] = "fused"
     """fused: one numpy model per layer, fast. stock: Lava's own processes only, as a chip's
     compiler sees them. Same spikes."""
+    convolutions: Literal["unrolled", "shared"] = "unrolled"
+    """In the stock graph: every synapse in a matrix (Sparse), or the kernel's weights shared (Conv;
+    a transposed convolution as its sub-pixel form). Same spikes, slower to simulate."""
     lanes: int | None = None
     """Samples that run side by side in the fused graph (default: chosen; same images)."""
     dataset: str | None = None
@@ -73,6 +76,8 @@ def run_lava_command(arguments: list[str]) -> int:
     if command.graph == "stock" and command.lanes not in (None, 1):
         raise UserError(f"--lanes {command.lanes}: the stock graph runs one sample at a time; "
                         "use --graph fused")
+    if command.graph == "fused" and command.convolutions == "shared":
+        raise UserError("--convolutions shared: is for the stock graph; add --graph stock")
     if command.backend == "loihi2":
         _require_loihi()
     from lava_models.hdf5 import read_net
@@ -151,8 +156,9 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
             raise UserError(f"--lanes {lanes}: needs about {needed / 2**30:.1f} GiB of memory, "
                             f"{available / 2**30:.1f} are available; use fewer lanes")
         room = f", about {needed / 2**30:.1f} GiB"
-    target = (f"Lava CPU simulator, {command.graph} processes, "
-              f"{lanes} lane{'s' * (lanes > 1)}")
+    target = f"Lava CPU simulator, {command.graph} processes, {lanes} lane{'s' * (lanes > 1)}"
+    if command.graph == "stock":
+        target += f", {command.convolutions} convolutions"
     console.print(f"running {command.net} on backend {command.backend} ({target}): {mode}, "
                   f"{samples} samples of {schedule.period} timesteps{room}")
     bits = ChipBits.of(net, mode, command.seed)
@@ -174,7 +180,8 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
             progress.update(task, completed=done, total=total, description="running", speed=speed)
 
         try:
-            run = run_graph(net, mode, bits, samples, graded, graph=command.graph, lanes=lanes,
+            run = run_graph(net, mode, bits, samples, graded, graph=command.graph,
+                            convolutions=command.convolutions, lanes=lanes,
                             record=choose_record(net, mode, lanes), on_step=on_step)
         except Interrupted as interrupted:
             progress.stop()

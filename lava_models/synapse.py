@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
+from lava_models.files import UserError
 from lava_models.latents import Selection
 from lava_models.netfile import Conv, ConvT, Layer
 
@@ -39,6 +40,53 @@ def _unroll_conv_transposed(layer: ConvT, shape: tuple[int, int, int] | None = N
     data = np.broadcast_to(values, inside.shape)[inside]
     return sparse.csr_matrix((data, (rows[inside], columns[inside])), shape=(n_out, n_in),
                              dtype=np.int32)
+
+
+def subpixel(layer: ConvT) -> tuple[np.ndarray, int]:
+    """A transposed convolution as a stride-1 one with stride^2 times the channels.
+
+    Output stride * i + r gets tap a of input i + j where stride * j = r + padding - a. Returns the
+    weights int32 (C_out, r_y, r_x, C_in, window, window), zeros where there is no tap, and the
+    smallest j.
+    """
+    s, k, p = layer.stride, layer.kernel, layer.padding
+    taps = [(r, a, (r + p - a) // s) for r in range(s) for a in range(k) if (r + p - a) % s == 0]
+    low, high = min(j for *_, j in taps), max(j for *_, j in taps)
+    c, o = layer.weight.shape[:2]
+    window = np.zeros((o, s, s, c, high - low + 1, high - low + 1), np.int32)
+    for r, a, i in taps:
+        for q, b, j in taps:
+            window[:, r, q, :, i - low, j - low] = layer.weight[:, :, a, b].T
+    return window, low
+
+
+def shared_kernel(layer: Conv | ConvT) -> tuple[np.ndarray, int, int]:
+    """The layer as one of Lava's Conv processes: (weight (O, x, y, C_in), stride, padding).
+
+    A transposed convolution becomes its sub-pixel form, O = (C_out, r_y, r_x): a pixel shuffle,
+    which only renames neurons, makes the map of it. Lava convolves where torch correlates, hence
+    the flip.
+
+    Raises:
+        UserError: the output is not exactly stride times the input, so that a kernel with equal
+            padding on both sides cannot give it.
+    """
+    if layer.type == "conv":
+        kernel, stride, padding = layer.weight, layer.stride, layer.padding
+    else:
+        if any(n != layer.stride * i for n, i in zip(layer.shape[1:], layer.input_shape[1:],
+                                                     strict=True)):
+            raise UserError(f"a transposed convolution from {layer.input_shape} to {layer.shape} "
+                            "has no shared-weight form, which needs stride times the size; use "
+                            "--convolutions unrolled")
+        window, low = subpixel(layer)
+        padding = max(-low, low + window.shape[-1] - 1)
+        o, s, _, c, n, _ = window.shape
+        kernel = np.zeros((o * s * s, c, 2 * padding + 1, 2 * padding + 1), np.int32)
+        inside = slice(padding + low, padding + low + n)
+        kernel[:, :, inside, inside] = window.reshape(-1, c, n, n)
+        stride = 1
+    return np.flip(kernel, (2, 3)).transpose(0, 3, 2, 1), stride, padding
 
 
 def neuron_bias(layer: Layer) -> np.ndarray:

@@ -13,15 +13,17 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.conv.process import Conv
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from lava_models.netfile import Layer
+from lava_models.netfile import Conv as ConvLayer
+from lava_models.netfile import ConvT, Layer
 from lava_models.reference import LayerCell
 from lava_models.schedule import Schedule, dilate_decay
-from lava_models.synapse import neuron_bias, split_bias, unroll
+from lava_models.synapse import neuron_bias, shared_kernel, split_bias, unroll
 
 
 class SpikingLayer(AbstractProcess):
@@ -33,14 +35,17 @@ class SpikingLayer(AbstractProcess):
         schedule: phases and dilation.
         feedback: how many of the layer's inputs, the last ones, come from `z_in`.
         message_bits: of `s_in`; 0 for spikes, 16 for signed graded spikes.
+        shared: whether the stock model keeps a convolution's weights shared (Lava's Conv) instead
+            of unrolling them into a matrix (Sparse); same sums.
         clock_index: which of the `clock_size` tick neurons on port `tick` carries the bias.
         lanes: samples that run side by side; more than one with the fused model only.
     """
 
     def __init__(self, *, layer: Layer, layer_name: str, schedule: Schedule, feedback: int,
-                 message_bits: int, clock_index: int, clock_size: int, lanes: int) -> None:
+                 message_bits: int, shared: bool, clock_index: int, clock_size: int,
+                 lanes: int) -> None:
         super().__init__(layer=layer, layer_name=layer_name, schedule=schedule, feedback=feedback,
-                         message_bits=message_bits, clock_index=clock_index,
+                         message_bits=message_bits, shared=shared, clock_index=clock_index,
                          clock_size=clock_size, lanes=lanes, name=layer_name.replace(".", "_"))
         n_in, n_out = int(np.prod(layer.input_shape)), int(np.prod(layer.shape))
         self.s_in = InPort(shape=(lanes * (n_in - feedback),))
@@ -54,12 +59,12 @@ class SpikingLayer(AbstractProcess):
 @requires(CPU)
 @tag("fixed_pt")
 class StockSpikingLayer(AbstractSubProcessModel):
-    """Lava's Sparse and LIFReset: what a Loihi 2 compiler sees."""
+    """Lava's Sparse or Conv, and LIFReset: what a Loihi 2 compiler sees."""
 
     def __init__(self, proc: SpikingLayer) -> None:
         p = proc.proc_params
         layer, schedule = p["layer"], p["schedule"]
-        bias, matrix = neuron_bias(layer), unroll(layer)
+        bias = neuron_bias(layer)
         self.lif = LIFReset(shape=bias.shape, du=4095, vth=layer.neuron.threshold,
                             dv=dilate_decay(layer.neuron.decay, schedule.dilation),
                             reset_interval=schedule.period,
@@ -67,10 +72,14 @@ class StockSpikingLayer(AbstractSubProcessModel):
         self.lif.s_out.connect(proc.s_out)
         proc.vars.v.alias(self.lif.vars.v)
         self.synapses = 0
-        upstream = matrix.shape[1] - p["feedback"]
-        self._connect(proc.s_in, matrix[:, :upstream], bits=p["message_bits"])
-        if p["feedback"]:
-            self._connect(proc.z_in, matrix[:, upstream:])
+        if p["shared"] and layer.type != "dense":
+            self._convolve(proc.s_in, layer, p["message_bits"])
+        else:
+            matrix = unroll(layer)
+            upstream = matrix.shape[1] - p["feedback"]
+            self._connect(proc.s_in, matrix[:, :upstream], bits=p["message_bits"])
+            if p["feedback"]:
+                self._connect(proc.z_in, matrix[:, upstream:])
         for mantissas, exponent in split_bias(bias):
             matrix = sparse.lil_matrix((len(bias), p["clock_size"]), dtype=np.int32)
             matrix[:, p["clock_index"]] = mantissas[:, None]
@@ -83,6 +92,18 @@ class StockSpikingLayer(AbstractSubProcessModel):
         synapse.a_out.connect(self.lif.a_in)
         setattr(self, f"synapse_{self.synapses}", synapse)  # Lava looks for attributes, not lists
         self.synapses += 1
+
+    def _convolve(self, port: InPort, layer: ConvLayer | ConvT, bits: int) -> None:
+        weight, stride, padding = shared_kernel(layer)
+        (c, h, w), (o, oh, ow) = layer.input_shape, layer.shape
+        self.conv = Conv(weight=weight, input_shape=(w, h, c), padding=padding, stride=stride,
+                         num_message_bits=bits)
+        port.reshape((c, h, w)).transpose((2, 1, 0)).connect(self.conv.s_in)
+        # Lava's maps are (x, y, channel), ours (channel, y, x). Of a transposed convolution the
+        # channels also hold the rows and columns that its stride inserts: the pixel shuffle.
+        s = layer.stride if layer.type == "convT" else 1
+        maps = self.conv.a_out.reshape((ow // s, oh // s, o, s, s)).transpose((2, 1, 3, 0, 4))
+        maps.reshape((o * oh * ow,)).connect(self.lif.a_in)
 
 
 @implements(proc=SpikingLayer, protocol=LoihiProtocol)

@@ -105,6 +105,7 @@ def test_loihi2_without_the_extension(net_path):
     (["NET", "--seed", "-1"], "--seed -1: expected 0 or more"),
     (["NET", "--lanes", "0"], "--lanes 0: expected at least 1"),
     (["NET", "--lanes", "2", "--graph", "stock"], "the stock graph runs one sample at a time"),
+    (["NET", "--convolutions", "shared"], "is for the stock graph; add --graph stock"),
     (["NET", "--lanes", "90000000", "--samples", "90000000"],
      "--lanes 90000000: needs about .* GiB of memory, .* are available; use fewer lanes"),
     (["NET", "--mode", "reconstruct", "--dataset", "mnits"],

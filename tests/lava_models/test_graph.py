@@ -75,6 +75,17 @@ def test_colour_and_inexact_k(net_factory, graph, k, random_bits):
     assert verdict.equal, str(verdict)
 
 
+@pytest.mark.parametrize("mode", ["reconstruct", "generate"])
+def test_shared_convolutions(net_factory, mode):
+    """Lava's Conv with shared weights, transposed ones in sub-pixel form: the same spikes."""
+    net = net_factory(channels=3)
+    images = _images(net, 2) if mode == "reconstruct" else None
+    bits = ChipBits.of(net, mode, 3)
+    run = run_graph(net, mode, bits, 2, images, graph="stock", convolutions="shared")
+    verdict = compare_with_reference(run, net, mode, bits, images)
+    assert verdict.equal, str(verdict)
+
+
 def test_odd_period_in_lanes(net_factory):
     """D = 1 and T = 3: lanes start at even and at odd timesteps of the run."""
     net = net_factory(lag=4, ticks=3)
