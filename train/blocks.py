@@ -24,8 +24,12 @@ class _TimeFirst:
     neuron: Lif
 
     def current(self, x: Tensor) -> Tensor:
-        """Synaptic currents (T, N, ...) of inputs (T, N, ...)."""
-        return self._synapse2d(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        """Synaptic currents (T, N, ...) of inputs (T, N, ...).
+
+        Under autocast the products are taken in its type: spikes are exact in bfloat16, weights
+        and sums are rounded to 8 bits. Everything after them is float32.
+        """
+        return self._synapse2d(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.neuron(self.current(x))[0]
@@ -97,6 +101,9 @@ class Readout(ConvT):
     def forward(self, x: Tensor) -> Tensor:
         keep = self.neuron.keep_register / 4096
         weights = keep ** torch.arange(len(x) - 1, -1, -1, device=x.device, dtype=x.dtype)
-        total = torch.tensordot(weights, x, dims=1)
-        u = self._synapse2d(total.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(x.device.type, enabled=False):  # once per image: float32 is cheap
+            # Spikes lie channels last: summed in that order, nothing is copied, either way.
+            rows = x.movedim(2, -1)
+            total = (weights @ rows.reshape(len(x), -1)).view(rows.shape[1:]).movedim(-1, 1)
+            u = self._synapse2d(total)
         return u + (self.bias * weights.sum())[:, None, None]

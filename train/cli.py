@@ -29,26 +29,32 @@ def train_command(arguments: list[str]) -> int:
         UserError: whatever is wrong with them, in one line.
     """
     options = parse(arguments)
+    import torch  # late, so that --help is quick
+
+    from train.parallel import from_environment
+
     config = options.run
     validate(config)
     run_dir = config.run_dir or Path("runs") / f"{config.dataset}-{config.seed}"
     last = run_dir / "checkpoints" / "last.pt"
-    if run_dir.exists() and any(run_dir.iterdir()) and not (options.resume or options.force):
+    ranks = from_environment()  # of torchrun; the first one looks after the folder
+    if ranks.first and run_dir.exists() and any(run_dir.iterdir()) and not (
+            options.resume or options.force):
         raise UserError(f"{run_dir}: already holds a run; continue it with --resume, replace it "
                         "with --force, or choose another --run-dir")
     if options.resume and not last.is_file():
         raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
-    import torch  # late, so that --help is quick
-
     from train.trainer import Trainer, remove_run
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    if options.force and not options.resume:
+    if ranks.first and options.force and not options.resume:
         remove_run(run_dir)  # else --resume could pick up the old run's checkpoint
-    trainer = Trainer(config, run_dir, resume=options.resume, command=["train-fsvae", *arguments])
+    trainer = Trainer(config, run_dir, resume=options.resume, command=["train-fsvae", *arguments],
+                      ranks=ranks)
     trainer.run()
-    print(f"next: export-netx {run_dir / 'model.pt'}")
+    if ranks.first:
+        print(f"next: export-netx {run_dir / 'model.pt'}")
     return 0
 
 

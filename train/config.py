@@ -98,6 +98,8 @@ class OptimConfig:
     """AdamW's weight decay."""
     limit_batches: int | None = None
     """Stop each epoch after this many steps."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Products of weights and spikes while training; neurons, norms and readout stay float32."""
 
 
 @dataclass(frozen=True)

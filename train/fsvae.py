@@ -18,6 +18,7 @@ from train.blocks import Conv, ConvT, Dense, Readout
 from train.config import LossConfig, ModelConfig
 from train.neuron import Lif, Surrogate
 from train.norm import TdBN
+from train.parallel import Ranks
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class FSVAE(nn.Module):
 
     def __init__(self, config: ModelConfig, generator: Generator | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.ranks = config, Ranks()
         with torch.random.fork_rng(devices=[]):  # layers draw their weights from torch's own
             if generator is not None:
                 torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -82,8 +83,7 @@ class FSVAE(nn.Module):
         *convs, dense = self.encoder
         # The first currents are equal at all ticks: convolve and normalise once. (tdBN's running
         # variance is unbiased over N*H*W instead of T*N*H*W values.)
-        current = convs[0].neuron.norm(convs[0].current(image[None]))
-        x = convs[0].neuron.fire(current.expand(self.config.ticks, *current.shape[1:]))
+        x, _ = convs[0].neuron(convs[0].current(image[None]), ticks=self.config.ticks)
         for conv in convs[1:]:
             x = conv(x)
         return dense(x.flatten(2))
@@ -104,9 +104,17 @@ class FSVAE(nn.Module):
     def draw(self, batch: int, generator: Generator) -> Tensor:
         """Choices in 0..k-1 for all ticks, int64 (T, N, C), on the model's device."""
         c = self.config
-        choice = torch.randint(c.k, (c.ticks, batch, c.latent), generator=generator,
+        ranks = self.ranks if self.training else Ranks()  # one rank evaluates, on its own
+        choice = torch.randint(c.k, (c.ticks, batch * ranks.size, c.latent), generator=generator,
                                device=generator.device)
-        return choice.to(self.decoder[-1].bias.device)
+        return ranks.share(choice, 1).to(self.decoder[-1].bias.device)
+
+    def share_batches(self, ranks: Ranks) -> None:
+        """Train as one of several ranks from now on (train.parallel)."""
+        self.ranks = ranks
+        for module in self.modules():
+            if isinstance(module, TdBN):
+                module.ranks = ranks
 
     def sample_posterior(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
         """One stateful pass: (zeta (T, N, C*k), z (T, N, C)) from x^E (T, N, C)."""
@@ -167,11 +175,14 @@ class FSVAE(nn.Module):
     def _schedule(self, fed: Tensor, loss: LossConfig, chance: float, generator: Generator):
         """Replace some of the prior's inputs (T, N, C) by what it would have fed itself."""
         c = self.config
-        shape = (c.ticks, 1, 1) if loss.scheduled_sampling == "code" else (c.ticks, fed.shape[1], 1)
-        device = generator.device
+        device, whole = generator.device, fed.shape[1] * self.ranks.size
+        shape = (c.ticks, 1 if loss.scheduled_sampling == "code" else whole, 1)
         hit = torch.rand(shape, generator=generator, device=device) < chance
         hit[:max(loss.scheduled_first_tick, c.lag)] = False
-        noise = torch.randn(fed.shape, generator=generator, device=device).to(fed.device)
+        noise = torch.randn((c.ticks, whole, c.latent), generator=generator, device=device)
+        noise = self.ranks.share(noise, 1).to(fed.device)
+        if loss.scheduled_sampling != "code":
+            hit = self.ranks.share(hit, 1)
         choice = self.draw(fed.shape[1], generator)
         hit = hit.to(fed.device)
         if not hit.any():

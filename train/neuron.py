@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from train import kernels
+from train.norm import TdBN
 from train.slayer import slayer
 
 
@@ -31,13 +34,22 @@ class Surrogate:
     threshold: float
 
     def derivative(self, v: Tensor) -> Tensor:
+        """ds/dv at membranes v."""
         distance = (v - self.center).abs_()
         if self.shape == "rectangle":
             return (distance < self.width / 2).to(v.dtype).div_(self.width)
         if self.shape == "triangle":
             return distance.div_(-self.width).add_(1).clamp_(min=0).div_(self.width)
-        tau = 100 * self.threshold * self.width
-        return distance.div_(-tau).exp_().mul_(0.1 / (2 * tau))
+        return distance.div_(-self.tau).exp_().mul_(0.1 / (2 * self.tau))
+
+    @property
+    def tau(self) -> float:
+        """SLAYER's tau of the exponential."""
+        return 100 * self.threshold * self.width
+
+    def compiled(self):
+        """The same for train.kernels."""
+        return kernels.surrogate(self.shape, self.center, self.width, self.tau)
 
 
 class _LifFunction(torch.autograd.Function):
@@ -80,6 +92,76 @@ class _LifFunction(torch.autograd.Function):
         return grad, carry, None
 
 
+class _FusedFunction(torch.autograd.Function):
+    """tdBN and `_LifFunction` in the CPU's compiled loops (train.kernels)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gamma: Tensor | None, beta: Tensor | None, r0: Tensor | None,
+                neuron: "Lif", ticks: int) -> tuple[Tensor, Tensor]:
+        currents = _rows(x)
+        channels = currents.shape[2]
+        ctx.neuron, ctx.shape, ctx.norm = neuron, x.shape, None
+        if gamma is None:
+            gain, shift = x.new_ones(channels), x.new_zeros(channels)
+        else:
+            flat = currents.reshape(-1, channels)
+            sums = torch.from_numpy(kernels.channel_sums(flat.numpy()))
+            mean, rstd, gain, batch = neuron.norm.scale_and_shift(sums, len(flat))
+            shift = (beta.detach() - mean * gain).to(x.dtype)
+            gain = gain.to(x.dtype)
+            ctx.norm = mean, rstd, batch
+        # In grid units membranes are integers.
+        before = torch.zeros_like(currents[0]) if r0 is None else (
+            _rows(r0[None])[0] * neuron.s_scale)
+        after = before.clone()
+        spikes = kernels.fire(currents.numpy(), gain.numpy(), shift.numpy(), after.numpy(), ticks,
+                              *neuron.grid)
+        ctx.save_for_backward(currents, gain, shift, before)
+        shape = (ticks, *x.shape[1:])
+        return _restore(torch.from_numpy(spikes), shape), _restore(
+            after[None] / neuron.s_scale, (1, *x.shape[1:]))[0]
+
+    @staticmethod
+    def backward(ctx, grad_spikes: Tensor, grad_r: Tensor):
+        currents, gain, shift, before = ctx.saved_tensors
+        neuron = ctx.neuron
+        carry = _rows(grad_r[None])[0].clone()
+        grad, sums = kernels.fire_backward(
+            currents.numpy(), gain.numpy(), shift.numpy(), before.numpy(),
+            _rows(grad_spikes).numpy(), carry.numpy(), *neuron.grid,
+            neuron.surrogate.compiled(), neuron.reset_gradient == "through")
+        grad_gamma = grad_beta = None
+        if ctx.norm is not None:
+            mean, rstd, batch = ctx.norm
+            first, second = torch.from_numpy(sums)  # of the gradient, and of gradient * x
+            second = (second - mean * first) * rstd  # of gradient * normalised x
+            grad_gamma = (second * neuron.norm.gain).to(gain.dtype)
+            grad_beta = first.clone().to(gain.dtype)
+            q = w = torch.zeros_like(gain)
+            if batch:
+                ranks = neuron.norm.ranks
+                ranks.add_up(first, second)
+                count = currents[..., 0].numel() * ranks.size
+                q = -(gain * rstd * second / count).to(gain.dtype)
+                w = (-gain * first / count - q * mean).to(gain.dtype)
+            channels = len(gain)
+            kernels.affine(grad.reshape(-1, channels), currents.reshape(-1, channels).numpy(),
+                           gain.numpy(), q.numpy(), w.numpy())
+        grad_r0 = _restore(carry[None], (1, *ctx.shape[1:]))[0] if ctx.needs_input_grad[3] else None
+        return (_restore(torch.from_numpy(grad), ctx.shape), grad_gamma, grad_beta, grad_r0, None,
+                None)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(T, N, C, ...) as contiguous (T, rows, C), channels last."""
+    return x.movedim(2, -1).contiguous().view(len(x), -1, x.shape[2])
+
+
+def _restore(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Inverse of `_rows`, without copying."""
+    return rows.view(*shape[:2], *shape[3:], shape[2]).movedim(-1, 2)
+
+
 class Lif(slayer.neuron.cuba.Neuron):
     """slayer.neuron.cuba.Neuron without current memory (iDecay = 4096), time first.
 
@@ -108,18 +190,31 @@ class Lif(slayer.neuron.cuba.Neuron):
         """V_th on the state's grid: vThMant * 64."""
         return self.v_th_mant * 64
 
-    def forward(self, current: Tensor, r0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def grid(self) -> tuple[float, float, float]:
+        """Grid units per 1, fraction kept per tick, threshold on the grid."""
+        return float(self.s_scale), self.keep_register / 4096, float(self.grid_threshold)
+
+    def forward(self, current: Tensor, r0: Tensor | None = None,
+                ticks: int | None = None) -> tuple[Tensor, Tensor]:
         """Spikes (T, N, ...) and membranes after the last tick (N, ...) for currents (T, N, ...).
 
         Args:
             r0: membranes left by the tick before, default 0.
+            ticks: for a current (1, N, ...) that stays the same, the number of ticks.
         """
+        if self.runs_compiled(current):
+            gamma, beta = (None, None) if self.norm is None else (self.norm.gamma, self.norm.beta)
+            return _FusedFunction.apply(current, gamma, beta, r0, self, ticks or len(current))
         if self.norm is not None:
             current = self.norm(current)
+        if ticks is not None:
+            current = current.expand(ticks, *current.shape[1:])
         if r0 is None:
             r0 = torch.zeros_like(current[0])
         return _LifFunction.apply(current, r0, self)
 
-    def fire(self, current: Tensor) -> Tensor:
-        """Spikes (T, N, ...) of currents (T, N, ...) that are already normalised."""
-        return _LifFunction.apply(current, torch.zeros_like(current[0]), self)[0]
+    def runs_compiled(self, current: Tensor) -> bool:
+        """Whether the CPU's compiled loops take this current."""
+        return (current.device.type == "cpu" and current.dtype == torch.float32
+                and isinstance(self.norm, TdBN | None))

@@ -9,13 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.parallel import Ranks
+
 
 class TdBN(torch.nn.Module):
     """y = gamma * alpha * V_th * (x - mean) / sqrt(var + eps) + beta, per channel.
 
     Statistics run over ticks, samples and space. While the posterior is sampled tick by tick
     those of all T ticks do not exist yet: inside `streaming()` the running ones are used, what
-    passes is summed up, and the running ones are updated once at the end.
+    passes is summed up, and the running ones are updated once at the end. `ranks` are the processes
+    that share a batch.
 
     Args:
         channels: number of channels.
@@ -32,6 +35,7 @@ class TdBN(torch.nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self._sums: list[Tensor] | None = None
+        self.ranks = Ranks()
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (T, N, C, ...)."""
@@ -39,9 +43,54 @@ class TdBN(torch.nn.Module):
         if self._sums is not None:
             self._record(flat.detach())
         batch_statistics = self.training and self._sums is None
+        if batch_statistics and self.ranks.size > 1:
+            return self._normalise_over_ranks(flat).unflatten(0, x.shape[:2])
         y = F.batch_norm(flat, self.running_mean, self.running_var, self.gamma * self.gain,
                          self.beta, batch_statistics, self.momentum, self.eps)
         return y.unflatten(0, x.shape[:2])
+
+    def _normalise_over_ranks(self, x: Tensor) -> Tensor:
+        """Batch norm of (B, C, ...) with the statistics of all ranks' batches."""
+        axes = [0, *range(2, x.ndim)]
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        count = self.ranks.size * x.numel() / x.shape[1]
+        wide = x.double()
+        mean = self.ranks.total(wide.sum(axes)) / count
+        var = self.ranks.total((wide - mean.view(shape)).square().sum(axes)) / count
+        self._update(mean.detach(), var.detach(), count)
+        g = self.gamma * self.gain * (var + self.eps).rsqrt()
+        return ((wide - mean.view(shape)) * g.view(shape) + self.beta.view(shape)).to(x.dtype)
+
+    def _update(self, mean: Tensor, var: Tensor, count: float) -> None:
+        unbiased = var * (count / max(count - 1, 1))
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+    def scale_and_shift(self, sums: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, bool]:
+        """What `forward` does, for kernels that have summed the values themselves.
+
+        Args:
+            sums: sum and sum of squares per channel, float64 (2, C).
+            count: how many values each channel has.
+
+        Returns:
+            mean, 1/sqrt(var + eps) and gamma * alpha * V_th / sqrt(var + eps), each (C,), and
+            whether the first two come from the batch, so that gradients go through them.
+        """
+        batch_statistics = self.training and self._sums is None
+        if self._sums is not None:
+            self._sums[0] += sums[0]
+            self._sums[1] += sums[1]
+            self._sums[2] += count
+        mean, var = self.running_mean, self.running_var
+        if batch_statistics:
+            self.ranks.add_up(sums)
+            count *= self.ranks.size
+            mean = sums[0] / count
+            var = (sums[1] / count - mean**2).clamp(min=0)
+            self._update(mean, var, count)
+        rstd = (var + self.eps).rsqrt()
+        return mean, rstd, self.gamma.detach() * self.gain * rstd, batch_statistics
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
@@ -50,6 +99,7 @@ class TdBN(torch.nn.Module):
         self._sums = [zero, zero.clone(), zero.new_zeros(())]
         try:
             yield
+            self.ranks.add_up(*self._sums)
             total, squares, count = self._sums
             if self.training and count > 1:
                 mean = total / count

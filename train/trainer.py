@@ -28,7 +28,9 @@ from train.config import RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
 from train.files import UserError, replacing
 from train.fsvae import FSVAE
+from train.kernels import keep_memory
 from train.losses import Losses, losses
+from train.parallel import Ranks, join
 
 CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
@@ -84,23 +86,34 @@ class Trainer:
         resume: continue from checkpoints/last.pt.
         command: the command line, for the record.
         console: where progress goes.
+        ranks: the processes that share each batch.
     """
 
     def __init__(self, config: RunConfig, run_dir: Path, *, resume: bool = False,
-                 command: list[str] | None = None, console: Console | None = None) -> None:
+                 command: list[str] | None = None, console: Console | None = None,
+                 ranks: Ranks | None = None) -> None:
         self.config, self.run_dir = config, run_dir
-        self.console = console or Console(soft_wrap=True)
-        self.device = pick_device(config.device)
+        self.ranks = ranks or Ranks()
+        self.console = console or Console(soft_wrap=True, quiet=not self.ranks.first)
+        self.device = join(self.ranks, pick_device(config.device))
+        if self.device.type == "cpu":
+            keep_memory()
         images = load_images(config, "train")
         self.training, self.validation = split_validation(
             images, config.validation, stream(config.seed, "split"))
         o = config.optim
-        self.steps = math.ceil(len(self.training) / o.batch_size)
+        # A last, smaller batch counts if there is an image for every rank.
+        whole, rest = divmod(len(self.training), o.batch_size)
+        self.steps = whole + (rest >= self.ranks.size)
+        if o.batch_size < self.ranks.size or not self.steps:
+            raise UserError(f"--batch-size {o.batch_size}: {self.ranks.size} ranks share a batch; "
+                            "expected at least one image each")
         if o.limit_batches is not None:
             self.steps = min(self.steps, o.limit_batches)
         self.model = FSVAE(config.model, stream(config.seed, "init")).to(self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=o.lr,
                                            weight_decay=o.weight_decay)
+        self.model.share_batches(self.ranks)
         self.latents = stream(config.seed, "latents")
         self.epoch = self.step = 0
         self.sums = [0.0, 0.0, 0.0]
@@ -110,8 +123,9 @@ class Trainer:
         if resume:
             self._resume()
         else:
-            with replacing(run_dir / "config.toml") as file:
-                file.write_text(tomli_w.dumps(to_dict(config)))
+            if self.ranks.first:
+                with replacing(run_dir / "config.toml") as file:
+                    file.write_text(tomli_w.dumps(to_dict(config)))
             self.model.train()
             self.model.calibrate(self._batch(0, 0), self.latents)
 
@@ -124,7 +138,9 @@ class Trainer:
             until: called with (epoch, step) after each step; True saves and stops there.
         """
         self.console.print(self._headline())
-        writer = SummaryWriter(str(self.run_dir / "tb"), purge_step=self.epoch)
+        writer = None
+        if self.ranks.first:
+            writer = SummaryWriter(str(self.run_dir / "tb"), purge_step=self.epoch)
         saved = said = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(),
                    TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
@@ -148,15 +164,18 @@ class Trainer:
                         saved = time.monotonic()
                 progress.remove_task(task)
                 self._finish_epoch(writer)
-        writer.close()
-        self.console.print(f"best epoch: {self._best_epoch()} -> {self.run_dir / 'model.pt'}")
+        if writer is not None:
+            writer.close()
+        if self.ranks.first:
+            self.console.print(f"best epoch: {self._best_epoch()} -> {self.run_dir / 'model.pt'}")
 
     def _headline(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         c, o = self.config, self.config.optim
         return (f"training FSVAE on {c.dataset}: {len(self.training)} images, {parameters} "
                 f"parameters, T = {c.model.ticks}, L = {c.model.lag}, batch {o.batch_size}, "
-                f"{o.epochs} epochs of {self.steps} steps, device {self.device}, "
+                f"{o.epochs} epochs of {self.steps} steps, {o.precision}, device {self.device}"
+                f"{f', {self.ranks.size} ranks' if self.ranks.size > 1 else ''}, "
                 f"seed {c.seed}, folder {self.run_dir}")
 
     def _train_step(self) -> Losses:
@@ -165,17 +184,24 @@ class Trainer:
             group["lr"] = self._learning_rate()
         image = self._batch(self.epoch, self.step)
         self.model.train()
-        output = self.model(image, self.latents, c.loss, self._chance())
-        loss = losses(output, image, c.model.k, c.loss)
-        if not torch.isfinite(loss.total):
-            raise UserError(f"the loss is {loss.total.item()} at epoch {self.epoch + 1}, step "
+        with torch.autocast(self.device.type, torch.bfloat16,
+                            enabled=c.optim.precision == "bfloat16"):
+            output = self.model(image, self.latents, c.loss, self._chance())
+        local = losses(output, image, c.model.k, c.loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        (local.total / self.ranks.size).backward()
+        values = torch.stack([local.total, local.reconstruction, local.distance]).detach()
+        values /= self.ranks.size
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.ranks.add_up(values, *gradients)
+        if not torch.isfinite(values[0]):
+            raise UserError(f"the loss is {values[0].item()} at epoch {self.epoch + 1}, step "
                             f"{self.step + 1}: training diverged; lower --lr. {self.run_dir} "
                             "keeps the last checkpoint")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
         self.optimizer.step()
-        for i, value in enumerate((loss.total, loss.reconstruction, loss.distance)):
-            self.sums[i] += value.item()
+        loss = Losses(*values)
+        for i, value in enumerate(values.tolist()):
+            self.sums[i] += value
         return loss
 
     def _learning_rate(self) -> float:
@@ -200,9 +226,12 @@ class Trainer:
         if augmentation(self.config.dataset):
             coin = torch.rand(len(images), generator=stream(self.config.seed, "order", epoch, step))
             images = torch.where((coin < 0.5)[:, None, None, None], images.flip(-1), images)
-        return to_float(images).to(self.device)
+        return to_float(self.ranks.share(images)).to(self.device)
 
-    def _finish_epoch(self, writer: SummaryWriter) -> None:
+    def _finish_epoch(self, writer: SummaryWriter | None) -> None:
+        if writer is None:  # the first rank does all of this
+            self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
+            return
         means = [total / self.steps for total in self.sums]
         row = {"epoch": self.epoch + 1, "lr": self._learning_rate(),
                **dict(zip(("loss", "reconstruction", "distance"), means))}
@@ -268,6 +297,8 @@ class Trainer:
     # --- stopping and going on ---
 
     def _save_last(self) -> None:
+        if not self.ranks.first:
+            return
         checkpoint.save(self.run_dir / "checkpoints" / "last.pt", {
             "config": to_dict(self.config), "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "epoch": self.epoch, "step": self.step,

@@ -1,0 +1,248 @@
+"""tdBN and LIF neurons in one pass each way, for the CPU: compiled loops (numba) over plain arrays.
+
+PyTorch's own operators read and write memory a dozen times per tick and neuron; these do it three
+times forward and six backward, keep a block of neurons in the cache over all ticks, and save
+nothing for the backward pass but the currents (membranes are computed again). train.neuron says
+what is computed and holds the same in PyTorch, which runs on other devices and checks this.
+
+Arrays are C-contiguous: currents (T or 1, R, C), R rows of C channels per tick; a single tick of
+currents stands for T equal ones. Work is shared out over torch's number of threads in ranges of
+rows, in a fixed order, so that results depend on nothing but that number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numba
+import numpy as np
+import torch
+
+BLOCK = 4096
+"""Neurons a kernel takes at a time: all their ticks stay in the second cache."""
+SERIAL = 1 << 16
+"""Below so many values threads cost more than they bring."""
+
+def keep_memory() -> bool:
+    """Tell the C library to keep large freed blocks instead of returning them to the system.
+
+    A training step frees and takes the same gigabytes over and over; fetching them anew, page by
+    page, costs about a third of a step. Returns whether the C library could be told (glibc).
+    """
+    mmap_max, trim_threshold = -4, -1  # malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
+
+
+_jit = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+def _share(work: Callable[[int, int], object], rows: int, values: int) -> list:
+    """Call work(first, last) on ranges of rows that together are all of them; results in order."""
+    threads = 1 if values < SERIAL else min(torch.get_num_threads(), rows)
+    if threads == 1:
+        return [work(0, rows)]
+    cuts = [rows * i // threads for i in range(threads + 1)]
+    return list(_pool(threads).map(work, cuts[:-1], cuts[1:]))
+
+
+def channel_sums(x: np.ndarray) -> np.ndarray:
+    """Sum and sum of squares per channel of x float32 (rows, C): float64 (2, C)."""
+    return sum(_share(lambda a, b: _channel_sums(x[a:b]), len(x), x.size))
+
+
+def fire(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r: np.ndarray, ticks: int,
+         scale: float, keep: float, threshold: float) -> np.ndarray:
+    """Spikes float32 (T, R, C) of currents gain * x + shift; r (R, C) in grid units is updated.
+
+    Args:
+        x: float32 (T or 1, R, C).
+        gain, shift: float32 (C,).
+        scale: grid units per 1; `threshold` and r are in grid units.
+        keep: fraction of the membrane kept per tick, a multiple of 1/4096.
+    """
+    rows, channels = r.shape
+    spikes = np.empty((ticks, rows, channels), np.float32)
+    x, r, flat = _flat(x), r.reshape(-1), _flat(spikes)
+    gain, shift = _tile(gain), _tile(shift)
+
+    _share(lambda a, b: _fire(a * channels, b * channels, x, gain, shift, r, flat, scale, keep,
+                              threshold, _narrow(keep)), rows, spikes.size)
+    return spikes
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    """(T, R, C) as (T, R * C)."""
+    return x.reshape(len(x), -1)
+
+
+def _tile(values: np.ndarray) -> np.ndarray:
+    """Per-channel values repeated to a block."""
+    return np.tile(values, max(1, BLOCK // len(values)))
+
+
+def _narrow(keep: float) -> bool:
+    return math.log2(keep).is_integer()
+
+
+def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.ndarray,
+                  grad_spikes: np.ndarray, grad_r: np.ndarray, scale: float, keep: float,
+                  threshold: float, slope: Callable, through: bool
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient of `fire` with respect to gain * x + shift, of the shape of x.
+
+    Args:
+        x, gain, shift, scale, keep, threshold: as in `fire`.
+        r0: membranes before the first tick, grid units (R, C).
+        grad_spikes: float32 (T, R, C).
+        grad_r: gradient of the membranes after the last tick (in units of 1), float32 (R, C);
+            becomes that of the membranes before the first.
+        slope: compiled derivative of the spike, of the membrane in units of 1 (`surrogate`).
+        through: whether the gradient goes through the reset.
+
+    Returns:
+        the gradient, and float64 (2, C): its sum per channel, and that of gradient * x.
+    """
+    ticks, rows, channels = grad_spikes.shape
+    grad = np.empty_like(x)
+    x, r0, above, carry, out = (_flat(x), r0.reshape(-1), _flat(grad_spikes), grad_r.reshape(-1),
+                                _flat(grad))
+    gain, shift = _tile(gain), _tile(shift)
+
+    sums = sum(_share(
+        lambda a, b: _fire_backward(a * channels, b * channels, x, gain, shift, r0, above, carry,
+                                    out, scale, keep, threshold, _narrow(keep), slope, through),
+        rows, grad_spikes.size))
+    return grad, sums.reshape(2, -1, channels).sum(axis=1)
+
+
+def affine(grad: np.ndarray, x: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray) -> None:
+    """grad <- p * grad + q * x + w, all per channel; grad, x float32 (rows, C)."""
+    _share(lambda a, b: _affine(grad[a:b], x[a:b], p, q, w), len(grad), grad.size)
+
+
+@lru_cache(maxsize=8)
+def surrogate(shape: str, center: float, width: float, tau: float) -> Callable:
+    """Compiled derivative of the spike; see train.neuron.Surrogate."""
+    center, width = np.float32(center), np.float32(width)
+    half, one = np.float32(width / 2), np.float32(1 / width)
+    if shape == "rectangle":
+        return numba.njit(lambda v: one if abs(v - center) < half else np.float32(0))
+    if shape == "triangle":
+        return numba.njit(lambda v: max(np.float32(0), 1 - abs(v - center) * one) * one)
+    height, rate = np.float32(0.1 / (2 * tau)), np.float32(-1 / tau)
+    return numba.njit(lambda v: height * np.exp(abs(v - center) * rate))
+
+
+@_jit
+def _channel_sums(x):
+    rows, channels = x.shape
+    out = np.zeros((2, channels))
+    for i in range(rows):
+        for c in range(channels):
+            value = np.float64(x[i, c])
+            out[0, c] += value
+            out[1, c] += value * value
+    return out
+
+
+# The two loops below run over blocks of neurons that lie next to each other, whole rows of them;
+# gain and shift come tiled to a block, so that the inner loops are long and plain: LLVM vectorises
+# them as long as the arrays are contiguous, hence `begin` and `end` in place of slices. Membranes
+# are integers on the state's grid: float32 holds them, and their product with a power of two; for
+# any other fraction kept the product needs float64.
+
+
+@_jit
+def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow):
+    ticks = len(spikes)
+    still = len(x) == 1
+    scale, threshold, fraction = np.float32(scale), np.float32(threshold), np.float32(keep)
+    for first in range(begin, end, len(gain)):
+        size = min(len(gain), end - first)
+        state = r[first:first + size]
+        for t in range(ticks):
+            here = x[0 if still else t][first:first + size]
+            out = spikes[t][first:first + size]
+            for m in range(size):
+                if narrow:
+                    leaked = np.trunc(state[m] * fraction)
+                else:
+                    leaked = np.float32(np.trunc(np.float64(state[m]) * keep))
+                v = leaked + np.trunc((gain[m] * here[m] + shift[m]) * scale)
+                over = v > threshold
+                out[m] = np.float32(1) if over else np.float32(0)
+                state[m] = np.float32(0) if over else v
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
+                   threshold, narrow, slope, through):
+    ticks = len(grad_spikes)
+    still = len(x) == 1
+    unit, scale, threshold = np.float32(1 / scale), np.float32(scale), np.float32(threshold)
+    fraction = np.float32(keep)
+    v = np.empty((ticks, len(gain)), np.float32)
+    state = np.empty(len(gain), np.float32)
+    plain, times_x = np.empty(len(gain), np.float32), np.empty(len(gain), np.float32)
+    sums = np.zeros((2, len(gain)))
+    for first in range(begin, end, len(gain)):
+        size = min(len(gain), end - first)
+        state[:size] = r0[first:first + size]
+        for t in range(ticks):  # the membranes again
+            here, out = x[0 if still else t][first:first + size], v[t]
+            for m in range(size):
+                if narrow:
+                    leaked = np.trunc(state[m] * fraction)
+                else:
+                    leaked = np.float32(np.trunc(np.float64(state[m]) * keep))
+                value = leaked + np.trunc((gain[m] * here[m] + shift[m]) * scale)
+                out[m] = value
+                state[m] = np.float32(0) if value > threshold else value
+        carry = grad_r[first:first + size]
+        plain[:size] = 0
+        times_x[:size] = 0
+        for t in range(ticks - 1, -1, -1):
+            here, values = x[0 if still else t][first:first + size], v[t]
+            above = grad_spikes[t][first:first + size]
+            out = grad[0 if still else t][first:first + size]
+            for m in range(size):
+                real = values[m] * unit
+                derivative = slope(real)
+                stay = np.float32(1)
+                if through:
+                    stay = (np.float32(0) if values[m] > threshold else stay) - derivative * real
+                g = above[m] * derivative + carry[m] * stay
+                carry[m] = g * fraction
+                out[m] = g
+            # Loops of their own: with more arrays in one LLVM gives up on vectorising it.
+            for m in range(size):
+                plain[m] += out[m]
+            for m in range(size):
+                times_x[m] += out[m] * here[m]
+            if still:
+                out[:] = plain[:size]
+        for m in range(size):
+            sums[0, m] += plain[m]
+            sums[1, m] += times_x[m]
+    return sums
+
+
+@_jit
+def _affine(grad, x, p, q, w):
+    rows, channels = grad.shape
+    for i in range(rows):
+        for c in range(channels):
+            grad[i, c] = p[c] * grad[i, c] + q[c] * x[i, c] + w[c]
