@@ -206,8 +206,9 @@ def main() -> None:
     import logging
 
     import tyro
-    from rich.console import Console
     from rich.table import Table
+
+    from lava_models.console import make_console
 
     command = tyro.cli(Command, config=(tyro.conf.PositionalRequiredArgs,))
     logging.disable(logging.WARNING)
@@ -225,7 +226,7 @@ def main() -> None:
             tasks[_fused(mode, lanes)] = (
                 lambda m=mode, n=lanes: time_graph(net, m, "fused", n, 8 if n == 1 else 3))
         tasks[f"{mode}, integer reference, batch 64"] = lambda m=mode: time_reference(net, m, 64)
-    console = Console(soft_wrap=True)
+    console = make_console()
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for round_ in range(command.rounds):
         for name, task in tasks.items():

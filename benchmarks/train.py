@@ -11,6 +11,7 @@ loss, backward, AdamW.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import statistics
@@ -129,6 +130,33 @@ def peer_step(folder: Path, config: ModelConfig, batch: int, device: str) -> Cal
     return step
 
 
+class OtherProcess:
+    """A peer's step in a process of its own, so that nothing we set (the C library's memory, see
+    train.kernels.keep_memory) helps or harms it. A call takes the step's time and a message."""
+
+    def __init__(self, folder: Path, config: ModelConfig, batch: int, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.here, there = context.Pipe()
+        context.Process(target=_serve, daemon=True, args=(
+            there, folder, config, batch, device, torch.get_num_threads())).start()
+
+    def __call__(self) -> None:
+        self.here.send(None)
+        self.here.recv()
+
+
+def _serve(connection, folder: Path, config: ModelConfig, batch: int, device: str,
+           threads: int) -> None:
+    torch.set_num_threads(threads)
+    step = peer_step(folder, config, batch, device)
+    while True:
+        connection.recv()
+        step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        connection.send(None)
+
+
 def time_in_turn(steps: dict[str, Callable[[], None]], rounds: int, device: str,
                  say: Callable[[str], None]) -> dict[str, list[float]]:
     """Seconds of every step in every round; each runs once before, unmeasured."""
@@ -148,13 +176,14 @@ def time_in_turn(steps: dict[str, Callable[[], None]], rounds: int, device: str,
 
 def main() -> None:
     import tyro
-    from rich.console import Console
     from rich.table import Table
+
+    from lava_models.console import make_console
 
     command = tyro.cli(Command)
     torch.set_num_threads(command.threads or os.cpu_count())
     keep_memory()
-    console = Console(soft_wrap=True)
+    console = make_console()
     steps: dict[str, Callable[[], None]] = {}
     batch, device = command.batch, command.device
     for size in command.sizes:
@@ -166,7 +195,7 @@ def main() -> None:
                 steps[f"{size}{name}"] = step_of(replace(config, **change), batch, device)
             continue
         if command.peer is not None:
-            steps[f"{size}, peer"] = peer_step(command.peer, config, batch, device)
+            steps[f"{size}, peer"] = OtherProcess(command.peer, config, batch, device)
         steps[f"{size}, PyTorch operators"] = with_operators(step_of(config, batch, device))
         steps[f"{size}, default"] = step_of(config, batch, device)
         steps[f"{size}, bfloat16"] = in_bfloat16(step_of(config, batch, device), device)

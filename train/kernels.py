@@ -24,6 +24,7 @@ import torch
 
 BLOCK = 4096
 """Neurons a kernel takes at a time: all their ticks stay in the second cache."""
+SHAPES = ("rectangle", "triangle", "exponential")
 SERIAL = 1 << 16
 """Below so many values threads cost more than they bring."""
 
@@ -99,7 +100,7 @@ def _narrow(keep: float) -> bool:
 
 def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.ndarray,
                   grad_spikes: np.ndarray, grad_r: np.ndarray, scale: float, keep: float,
-                  threshold: float, slope: Callable, through: bool
+                  threshold: float, surrogate: tuple[str, float, float, float], through: bool
                   ) -> tuple[np.ndarray, np.ndarray]:
     """Gradient of `fire` with respect to gain * x + shift, of the shape of x.
 
@@ -109,7 +110,7 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
         grad_spikes: float32 (T, R, C).
         grad_r: gradient of the membranes after the last tick (in units of 1), float32 (R, C);
             becomes that of the membranes before the first.
-        slope: compiled derivative of the spike, of the membrane in units of 1 (`surrogate`).
+        surrogate: shape, center, width and tau of train.neuron.Surrogate.
         through: whether the gradient goes through the reset.
 
     Returns:
@@ -121,9 +122,11 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
                                 _flat(grad))
     gain, shift = _tile(gain), _tile(shift)
 
+    shape, *sizes = surrogate
+    slope = SHAPES.index(shape), *map(np.float32, sizes)
     sums = sum(_share(
         lambda a, b: _fire_backward(a * channels, b * channels, x, gain, shift, r0, above, carry,
-                                    out, scale, keep, threshold, _narrow(keep), slope, through),
+                                    out, scale, keep, threshold, _narrow(keep), *slope, through),
         rows, grad_spikes.size))
     return grad, sums.reshape(2, -1, channels).sum(axis=1)
 
@@ -131,19 +134,6 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
 def affine(grad: np.ndarray, x: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray) -> None:
     """grad <- p * grad + q * x + w, all per channel; grad, x float32 (rows, C)."""
     _share(lambda a, b: _affine(grad[a:b], x[a:b], p, q, w), len(grad), grad.size)
-
-
-@lru_cache(maxsize=8)
-def surrogate(shape: str, center: float, width: float, tau: float) -> Callable:
-    """Compiled derivative of the spike; see train.neuron.Surrogate."""
-    center, width = np.float32(center), np.float32(width)
-    half, one = np.float32(width / 2), np.float32(1 / width)
-    if shape == "rectangle":
-        return numba.njit(lambda v: one if abs(v - center) < half else np.float32(0))
-    if shape == "triangle":
-        return numba.njit(lambda v: max(np.float32(0), 1 - abs(v - center) * one) * one)
-    height, rate = np.float32(0.1 / (2 * tau)), np.float32(-1 / tau)
-    return numba.njit(lambda v: height * np.exp(abs(v - center) * rate))
 
 
 @_jit
@@ -187,13 +177,14 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow)
                 state[m] = np.float32(0) if over else v
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@_jit
 def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
-                   threshold, narrow, slope, through):
+                   threshold, narrow, shape, center, width, tau, through):
     ticks = len(grad_spikes)
     still = len(x) == 1
     unit, scale, threshold = np.float32(1 / scale), np.float32(scale), np.float32(threshold)
-    fraction = np.float32(keep)
+    fraction, one = np.float32(keep), np.float32(1)
+    half, height, low, steep = width / np.float32(2), one / width, np.float32(0.05) / tau, one / tau
     v = np.empty((ticks, len(gain)), np.float32)
     state = np.empty(len(gain), np.float32)
     plain, times_x = np.empty(len(gain), np.float32), np.empty(len(gain), np.float32)
@@ -220,8 +211,14 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
             out = grad[0 if still else t][first:first + size]
             for m in range(size):
                 real = values[m] * unit
-                derivative = slope(real)
-                stay = np.float32(1)
+                distance = abs(real - center)
+                if shape == 0:
+                    derivative = height if distance < half else np.float32(0)
+                elif shape == 1:
+                    derivative = max(np.float32(0), one - distance * height) * height
+                else:
+                    derivative = low * np.exp(-distance * steep)
+                stay = one
                 if through:
                     stay = (np.float32(0) if values[m] > threshold else stay) - derivative * real
                 g = above[m] * derivative + carry[m] * stay

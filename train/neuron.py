@@ -47,10 +47,6 @@ class Surrogate:
         """SLAYER's tau of the exponential."""
         return 100 * self.threshold * self.width
 
-    def compiled(self):
-        """The same for train.kernels."""
-        return kernels.surrogate(self.shape, self.center, self.width, self.tau)
-
 
 class _LifFunction(torch.autograd.Function):
     """v_t = trunc(keep * r_{t-1}) + trunc(x_t), s_t = [v_t > V_th], r_t = v_t (1 - s_t).
@@ -105,7 +101,9 @@ class _FusedFunction(torch.autograd.Function):
             gain, shift = x.new_ones(channels), x.new_zeros(channels)
         else:
             flat = currents.reshape(-1, channels)
-            sums = torch.from_numpy(kernels.channel_sums(flat.numpy()))
+            sums = None
+            if neuron.norm.gathers:
+                sums = torch.from_numpy(kernels.channel_sums(flat.numpy()))
             mean, rstd, gain, batch = neuron.norm.scale_and_shift(sums, len(flat))
             shift = (beta.detach() - mean * gain).to(x.dtype)
             gain = gain.to(x.dtype)
@@ -124,12 +122,13 @@ class _FusedFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_spikes: Tensor, grad_r: Tensor):
         currents, gain, shift, before = ctx.saved_tensors
-        neuron = ctx.neuron
+        neuron, surrogate = ctx.neuron, ctx.neuron.surrogate
         carry = _rows(grad_r[None])[0].clone()
         grad, sums = kernels.fire_backward(
             currents.numpy(), gain.numpy(), shift.numpy(), before.numpy(),
             _rows(grad_spikes).numpy(), carry.numpy(), *neuron.grid,
-            neuron.surrogate.compiled(), neuron.reset_gradient == "through")
+            (surrogate.shape, surrogate.center, surrogate.width, surrogate.tau),
+            neuron.reset_gradient == "through")
         grad_gamma = grad_beta = None
         if ctx.norm is not None:
             mean, rstd, batch = ctx.norm

@@ -66,11 +66,17 @@ class TdBN(torch.nn.Module):
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
-    def scale_and_shift(self, sums: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, bool]:
+    @property
+    def gathers(self) -> bool:
+        """Whether what passes counts: in training and while streaming."""
+        return self.training or self._sums is not None
+
+    def scale_and_shift(self, sums: Tensor | None, count: int
+                        ) -> tuple[Tensor, Tensor, Tensor, bool]:
         """What `forward` does, for kernels that have summed the values themselves.
 
         Args:
-            sums: sum and sum of squares per channel, float64 (2, C).
+            sums: sum and sum of squares per channel, float64 (2, C); None unless it `gathers`.
             count: how many values each channel has.
 
         Returns:
