@@ -150,7 +150,10 @@ def _serve(connection, folder: Path, config: ModelConfig, batch: int, device: st
     torch.set_num_threads(threads)
     step = peer_step(folder, config, batch, device)
     while True:
-        connection.recv()
+        try:
+            connection.recv()
+        except EOFError:  # the benchmark is over
+            return
         step()
         if device == "cuda":
             torch.cuda.synchronize()
