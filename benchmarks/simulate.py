@@ -171,7 +171,7 @@ def multiply_adds(net: NetFile, mode: str) -> int:
     total = 0
     for name, cell in Reference(net, mode).cells.items():
         times = 1 if name == "encoder.0" else net.ticks
-        total += times * cell.synapses.matrix.size * cell.synapses._positions()
+        total += times * cell.sums.matrix.size * cell.sums.positions()
     return total
 
 

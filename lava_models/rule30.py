@@ -16,7 +16,7 @@ correlated along one diagonal, x_i(t+m) with x_(i-m)(t), by -1/2, 1/4, -1/4, .16
 m = 1, 2, ...; below .006 only from m = 13 on. So neighbours, and also cells with one or a few
 between them, fail a test across channels. Bit j is therefore the XOR of a cell of its own and a
 mask cell, chosen such that two bits that are near each other in one (less than STRIDE cells) are
-far apart in the other: a product of two correlations of which one is nil.
+far apart in the other: their correlation is a product of two of which one is next to nothing.
 
     R_j = x_j XOR x_(mask of j) ,  as  either AND NOT both  at the synapses of the reader
 
@@ -43,6 +43,8 @@ MASK, STRIDE = 257, 16
 (d, STRIDE * d mod MASK) has no point nearer to 0 than 16 in both coordinates."""
 GAP = 32
 """Unobserved cells between the two observed ranges."""
+CHECKPOINT = 1024
+"""Every so many steps a stream's cells are kept, so that going back is cheap."""
 POPULATIONS = ("random_bits.cells", "random_bits.rule", "random_bits.bits")
 """Neurons: N cells; N any + N turn; n either + n both."""
 
@@ -157,7 +159,8 @@ class ChipBits:
         self.first = schedule.phases[SELECTION] - 2
         """Timestep of the cells behind the first draw: cell -> bits -> selection."""
         self._streams = {0, 1} if schedule.dilation % 2 else {self.first % 2}
-        self._reached: dict[int, tuple[int, np.ndarray]] = {}
+        self._marks: dict[int, list[np.ndarray]] = {}  # cells after every CHECKPOINT steps
+        self._last: dict[int, tuple[int, np.ndarray]] = {}  # where the last call arrived
 
     @classmethod
     def of(cls, net: NetFile, mode: str, seed: int) -> ChipBits:
@@ -169,12 +172,16 @@ class ChipBits:
         stream, step = timestep % 2, (timestep - 1) // 2
         if stream not in self._streams:
             return np.zeros(self.ring.cells, bool)
-        at, cells = self._reached.get(stream, (0, None))
-        if cells is None or at > step:
-            at, cells = 0, self.ring.start(self.seed, stream)
-        for _ in range(step - at):
-            cells = self.ring.step(cells)
-        self._reached[stream] = step, cells
+        marks = self._marks.setdefault(stream, [self.ring.start(self.seed, stream)])
+        mark = min(step // CHECKPOINT, len(marks) - 1)
+        at, cells = self._last.get(stream, (0, marks[0]))
+        if not mark * CHECKPOINT <= at <= step:
+            at, cells = mark * CHECKPOINT, marks[mark]
+        while at < step:
+            cells, at = self.ring.step(cells), at + 1
+            if at == len(marks) * CHECKPOINT:
+                marks.append(cells)
+        self._last[stream] = step, cells
         return cells
 
     def start(self, sample: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lava_models import Conv, ConvT, Dense, HostBits, Lif, Reference, encode_images
-from lava_models.reference import LayerCell, make_synapses
+from lava_models.reference import LayerCell
+from lava_models.sums import make_sums
 from lava_models.synapse import neuron_bias, unroll
 
 
@@ -41,9 +42,9 @@ def test_sums_are_exact_at_the_port_limit(value):
 
 
 def _sums(layer, signal):
-    synapses = make_synapses(layer)
-    synapses.start(signal.shape[1])
-    return synapses(signal) / 64
+    sums = make_sums(layer)
+    sums.start(signal.shape[1])
+    return sums(signal) / 64
 
 
 def test_convolutions_agree_with_unrolled_matrices(net_factory):

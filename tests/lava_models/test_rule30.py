@@ -127,6 +127,19 @@ def test_samples_replay_in_any_order(dilation):
     assert np.array_equal(at[2], ring.step(first)) and np.array_equal(at[3], ring.step(second))
 
 
+def test_going_back_and_forth(monkeypatch):
+    """Cells at any timestep, in any order, are those of a plain walk."""
+    import lava_models.rule30 as rule30
+
+    monkeypatch.setattr(rule30, "CHECKPOINT", 8)
+    source = ChipBits(4, 5, _schedule(1), 9)
+    cells = [source.ring.start(9, 1), source.ring.start(9, 0)]
+    for _ in range(98):
+        cells.append(source.ring.step(cells[-2]))
+    for timestep in np.random.default_rng(0).permutation(100)[:60]:
+        assert np.array_equal(source.cells_at(int(timestep) + 1), cells[timestep]), timestep
+
+
 def test_one_stream_is_left_out_where_it_is_not_read():
     for dilation, running in ((1, (True, True)), (2, (True, False)), (4, (True, False))):
         starts = ChipBits(4, 5, _schedule(dilation), 0).start(0)
