@@ -172,10 +172,13 @@ class Trainer:
     def _headline(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         c, o = self.config, self.config.optim
+        compiled = self.model.decoder[0].neuron.runs_compiled(torch.zeros(1, device=self.device))
+        neurons = "compiled loops" if compiled else "PyTorch operators"
+        ranks = self.ranks.size
         return (f"training FSVAE on {c.dataset}: {len(self.training)} images, {parameters} "
                 f"parameters, T = {c.model.ticks}, L = {c.model.lag}, batch {o.batch_size}, "
-                f"{o.epochs} epochs of {self.steps} steps, {o.precision}, device {self.device}"
-                f"{f', {self.ranks.size} ranks' if self.ranks.size > 1 else ''}, "
+                f"{o.epochs} epochs of {self.steps} steps, {o.precision}, device {self.device} "
+                f"(neurons: {neurons}{f'; {ranks} ranks' if ranks > 1 else ''}), "
                 f"seed {c.seed}, folder {self.run_dir}")
 
     def _train_step(self) -> Losses:
