@@ -3,8 +3,8 @@
     python benchmarks/simulate.py runs/mnist-0/model.net
 
 Everything runs in turn in one go, `--rounds` times, on the same machine; medians and spread are of
-the rounds. What is timed is steady state: wall time between the first and the last sample (Lava's
-compiling and forking is reported apart), so that long and short runs can be compared.
+the rounds. What is timed is steady state: wall time between the first and the last sample, without
+Lava's compiling and forking, so that long and short runs can be compared.
 """
 
 from __future__ import annotations
@@ -182,7 +182,9 @@ def where_time_goes(net: NetFile, times: dict[str, list[float]], lanes: tuple[in
         schedule = ChipBits.of(net, mode, 0).schedule
         steps = [statistics.median(times[_fused(mode, n)]) * n / schedule.period for n in lanes]
         per_lane, fixed = np.polyfit(lanes, steps, 1)
-        processes = 2 * len(schedule.phases) + 8  # a probe for each; ring and reads
+        # Layers and selection; their probes (the feedback has one, the readout none); the ring and
+        # its three; what reads images and, in reconstruct, what feeds them.
+        processes = 2 * len(schedule.phases) + 4 + (2 if mode == "reconstruct" else 1)
         reference = statistics.median(times[f"{mode}, integer reference, batch 64"])
         sums = multiply_adds(net, mode)
         lines.append(

@@ -1,9 +1,9 @@
 """Counts spikes, synops and neuron updates of a run, exactly, per layer and timestep.
 
-Every population is counted over its own S periods of P timesteps, from its first wave on, so
-that totals are S times a sample whatever the pipeline's filling and draining. A synop is one
-synaptic event: a spike times one of its non-zero synapses, booked on the receiving layer at the
-timestep in which the spike was sent.
+Every population is counted over its own S periods of P timesteps, from its first wave on (the ring
+of random bits from timestep graph.RING_COUNTED_FROM on), so that totals are S times a sample
+whatever the pipeline's filling and draining. A synop is one synaptic event: a spike times one of
+its non-zero synapses, booked on the receiving layer at the timestep in which the spike was sent.
 """
 
 from __future__ import annotations

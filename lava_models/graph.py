@@ -36,7 +36,7 @@ INPUT_MESSAGE_BITS = 16
 RING_COUNTED_FROM = 3
 """Timestep from which on the ring of random bits shows no trace of how it was started."""
 MOST_LANES = 64
-"""Lanes chosen where there are enough samples; more only cost memory (benchmarks/RESULTS.md)."""
+"""Lanes chosen where there are enough samples; 128 bring little (benchmarks/RESULTS.md)."""
 PROCESS_BYTES = 8 * 2**20
 """What one of the graph's processes takes beyond its samples; measured."""
 RECORD_BYTES = 2**26

@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-PORT_MAX = 2**15 - 1
+from hw_configs import load_chip
+
+PORT_MAX = load_chip().activation_max
 """Largest synaptic sum the neuron's signed 16-bit port takes."""
 
 

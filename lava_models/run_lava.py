@@ -247,6 +247,8 @@ def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
         with replacing(out / name) as file, open(file, "wb") as handle:
             np.save(handle, array)
     save_grid(images, out / "images.png")
+    for old in ("latents.png", "report/report.json", "report/report.md"):
+        (out / old).unlink(missing_ok=True)  # of a whole run before, with --force
     console.print(f"{count} of {samples} samples were finished and are in {out / 'images.npy'} "
                   f"(which ones: finished.npy); no report was written")
 

@@ -120,13 +120,12 @@ def split_exponents(weights: np.ndarray) -> list[tuple[np.ndarray, int]]:
     if np.any(np.asarray(weights) * sign < 0) or size.max(initial=0) > 32767:
         raise ValueError(f"weights {np.min(weights)}...{np.max(weights)}: expected one sign, "
                          "at most 32767")
+    lowest = np.minimum(size & -size, 128)  # the last bit that is set, or 2^7
+    fine = np.where(size > 255 * lowest, size & 127, 0)  # of those that no exponent holds whole
     parts = []
     for exponent in range(8):
         whole = (size >> exponent <= 255) & (size % (1 << exponent) == 0)
-        here = np.where(whole, size, 0)
-        if exponent == 0:  # what never is whole splits here and at exponent 7
-            trailing = np.bitwise_and(size, -size)
-            here = np.where(size > 255 * np.minimum(trailing, 128), size & 127, here)
+        here = np.where(whole, size, fine if exponent == 0 else 0)
         if here.any():
             parts.append(((sign * (here >> exponent)).astype(np.int32), exponent))
             size = size - here

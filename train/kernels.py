@@ -12,6 +12,7 @@ rows, in a fixed order, so that results depend on nothing but that number.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 from collections.abc import Callable
@@ -25,24 +26,24 @@ import torch
 BLOCK = 4096
 """Neurons a kernel takes at a time: all their ticks stay in the second cache."""
 SHAPES = ("rectangle", "triangle", "exponential")
+"""Of train.neuron.Surrogate; kernels get the index."""
 SERIAL = 1 << 16
 """Below so many values threads cost more than they bring."""
 
-def keep_memory() -> bool:
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+def keep_memory() -> None:
     """Tell the C library to keep large freed blocks instead of returning them to the system.
 
     A training step frees and takes the same gigabytes over and over; fetching them anew, page by
-    page, costs about a third of a step. Returns whether the C library could be told (glibc).
+    page, costs about a quarter of a step (benchmarks/RESULTS.md). Only glibc can be told.
     """
     mmap_max, trim_threshold = -4, -1  # malloc.h
-    try:
+    with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
-
-
-_jit = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 @lru_cache(maxsize=1)
@@ -150,16 +151,25 @@ def _channel_sums(x):
 
 # The two loops below run over blocks of neurons that lie next to each other, whole rows of them;
 # gain and shift come tiled to a block, so that the inner loops are long and plain: LLVM vectorises
-# them as long as the arrays are contiguous, hence `begin` and `end` in place of slices. Membranes
-# are integers on the state's grid: float32 holds them, and their product with a power of two; for
-# any other fraction kept the product needs float64.
+# them as long as the arrays are contiguous, hence `begin` and `end` in place of slices.
+
+
+@_jit
+def _membrane(before, current, scale, keep, narrow):
+    """The membrane after a tick, in grid units. Membranes are integers: float32 holds them and
+    their product with a power of two; for any other fraction kept the product needs float64."""
+    if narrow:
+        leaked = np.trunc(before * np.float32(keep))
+    else:
+        leaked = np.float32(np.trunc(np.float64(before) * keep))
+    return leaked + np.trunc(current * scale)
 
 
 @_jit
 def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow):
     ticks = len(spikes)
     still = len(x) == 1
-    scale, threshold, fraction = np.float32(scale), np.float32(threshold), np.float32(keep)
+    scale, threshold = np.float32(scale), np.float32(threshold)
     for first in range(begin, end, len(gain)):
         size = min(len(gain), end - first)
         state = r[first:first + size]
@@ -167,11 +177,7 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow)
             here = x[0 if still else t][first:first + size]
             out = spikes[t][first:first + size]
             for m in range(size):
-                if narrow:
-                    leaked = np.trunc(state[m] * fraction)
-                else:
-                    leaked = np.float32(np.trunc(np.float64(state[m]) * keep))
-                v = leaked + np.trunc((gain[m] * here[m] + shift[m]) * scale)
+                v = _membrane(state[m], gain[m] * here[m] + shift[m], scale, keep, narrow)
                 over = v > threshold
                 out[m] = np.float32(1) if over else np.float32(0)
                 state[m] = np.float32(0) if over else v
@@ -195,11 +201,7 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
         for t in range(ticks):  # the membranes again
             here, out = x[0 if still else t][first:first + size], v[t]
             for m in range(size):
-                if narrow:
-                    leaked = np.trunc(state[m] * fraction)
-                else:
-                    leaked = np.float32(np.trunc(np.float64(state[m]) * keep))
-                value = leaked + np.trunc((gain[m] * here[m] + shift[m]) * scale)
+                value = _membrane(state[m], gain[m] * here[m] + shift[m], scale, keep, narrow)
                 out[m] = value
                 state[m] = np.float32(0) if value > threshold else value
         carry = grad_r[first:first + size]

@@ -42,11 +42,10 @@ class TdBN(torch.nn.Module):
         flat = x.flatten(0, 1)
         if self._sums is not None:
             self._record(flat.detach())
-        batch_statistics = self.training and self._sums is None
-        if batch_statistics and self.ranks.size > 1:
+        if self._from_batch and self.ranks.size > 1:
             return self._normalise_over_ranks(flat).unflatten(0, x.shape[:2])
         y = F.batch_norm(flat, self.running_mean, self.running_var, self.gamma * self.gain,
-                         self.beta, batch_statistics, self.momentum, self.eps)
+                         self.beta, self._from_batch, self.momentum, self.eps)
         return y.unflatten(0, x.shape[:2])
 
     def _normalise_over_ranks(self, x: Tensor) -> Tensor:
@@ -67,6 +66,11 @@ class TdBN(torch.nn.Module):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
     @property
+    def _from_batch(self) -> bool:
+        """Whether statistics are those of the batch: in training, unless streaming."""
+        return self.training and self._sums is None
+
+    @property
     def gathers(self) -> bool:
         """Whether what passes counts: in training and while streaming."""
         return self.training or self._sums is not None
@@ -83,20 +87,19 @@ class TdBN(torch.nn.Module):
             mean, 1/sqrt(var + eps) and gamma * alpha * V_th / sqrt(var + eps), each (C,), and
             whether the first two come from the batch, so that gradients go through them.
         """
-        batch_statistics = self.training and self._sums is None
         if self._sums is not None:
             self._sums[0] += sums[0]
             self._sums[1] += sums[1]
             self._sums[2] += count
         mean, var = self.running_mean, self.running_var
-        if batch_statistics:
+        if self._from_batch:
             self.ranks.add_up(sums)
             count *= self.ranks.size
             mean = sums[0] / count
             var = (sums[1] / count - mean**2).clamp(min=0)
             self._update(mean, var, count)
         rstd = (var + self.eps).rsqrt()
-        return mean, rstd, self.gamma.detach() * self.gain * rstd, batch_statistics
+        return mean, rstd, self.gamma.detach() * self.gain * rstd, self._from_batch
 
     @contextmanager
     def streaming(self) -> Iterator[None]:

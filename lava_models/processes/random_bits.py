@@ -1,7 +1,8 @@
 """RandomBits: the Rule 30 ring of lava_models.rule30 as neurons.
 
-What it costs: per bit and step about one spike of the two behind it; per cell and step half a
-spike on 7 synapses and five quarters on one. What it promises and what not: README.md here.
+What it costs per step and cell: half a spike of the cell, on 6 synapses and 2 for each bit that
+reads it; five quarters of a spike of its two rule neurons, on one synapse each. And per bit: one
+spike of its two neurons. What it promises and what not: README.md here.
 """
 
 from __future__ import annotations
