@@ -25,7 +25,7 @@ from lava_models.latents import Selection
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
 from lava_models.rule30 import POPULATIONS, ChipBits
-from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
+from lava_models.schedule import SELECTION, Schedule, latent_part, layer_order, schedule_for
 
 GRAPHS = ("fused", "stock")
 CONVOLUTIONS = ("unrolled", "shared")
@@ -81,6 +81,12 @@ class GraphRun:
         packed, n = self.spikes[name], self.sizes[name]
         spikes = np.unpackbits(packed, axis=1, count=self.lanes * n).astype(bool)
         return spikes.reshape(len(packed), n, self.lanes).transpose(2, 0, 1)
+
+    def by_tick(self, name: str, schedule: Schedule) -> np.ndarray:
+        """Recorded spikes of one population at its waves, lane after lane: bool (samples, T, n)."""
+        at = np.concatenate([schedule.timesteps(name, i) - 1 for i in range(self.recorded)])
+        waves = self.raster(name)[:, at]
+        return waves.reshape(-1, schedule.ticks, waves.shape[-1])[:len(self.voltage)]
 
 
 class Interrupted(KeyboardInterrupt):

@@ -201,8 +201,7 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
         check = {"equal": verdict.equal, "samples_compared": compared, "verdict":
                  f"{compared} samples on Lava against the integer reference: {verdict}"}
     decoded = decode_images(net, run.voltage)
-    at = np.concatenate([schedule.timesteps(SELECTION, i) - 1 for i in range(run.recorded)])
-    latents = run.raster(SELECTION)[0, at].reshape(run.recorded, net.ticks, net.latent)
+    latents = run.by_tick(SELECTION, schedule)
 
     pictures = ["images.png", "latents.png"]
     if images is not None:

@@ -108,6 +108,16 @@ def test_recording_less_changes_nothing_else(net_factory):
     assert compare_with_reference(some, net, "generate", bits, None).equal
 
 
+@pytest.mark.parametrize("lanes", [1, 3, 5])
+def test_latents_by_tick(net_factory, lanes):
+    """What the picture of the latents shows: the samples of all lanes, in order."""
+    net = net_factory()
+    bits = ChipBits.of(net, "generate", 2)
+    run = run_graph(net, "generate", bits, 5, lanes=lanes)
+    wanted = Reference(net, "generate").run(bits.samples(0, 5)).spikes["selection"]
+    assert np.array_equal(run.by_tick("selection", bits.schedule), wanted)
+
+
 def test_another_seed_other_images(net_factory):
     net = net_factory()
     a, b = (run_graph(net, "generate", ChipBits.of(net, "generate", seed), 2) for seed in (0, 1))
