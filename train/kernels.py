@@ -184,15 +184,33 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow)
 
 
 @_jit
+def _slope(v, out, unit, shape, center, width, tau):
+    """train.neuron.Surrogate.derivative of membranes in grid units: a plain loop per shape, as
+    LLVM does not vectorise one that chooses."""
+    one = np.float32(1)
+    half, height, low, steep = width / np.float32(2), one / width, np.float32(0.05) / tau, one / tau
+    if shape == 0:
+        for m in range(len(v)):
+            out[m] = height if abs(v[m] * unit - center) < half else np.float32(0)
+    elif shape == 1:
+        for m in range(len(v)):
+            distance = abs(v[m] * unit - center)
+            out[m] = (one - distance * height) * height if distance < width else (
+                np.float32(0))
+    else:
+        for m in range(len(v)):
+            out[m] = low * np.exp(-abs(v[m] * unit - center) * steep)
+
+
+@_jit
 def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
                    threshold, narrow, shape, center, width, tau, through):
     ticks = len(grad_spikes)
     still = len(x) == 1
     unit, scale, threshold = np.float32(1 / scale), np.float32(scale), np.float32(threshold)
     fraction, one = np.float32(keep), np.float32(1)
-    half, height, low, steep = width / np.float32(2), one / width, np.float32(0.05) / tau, one / tau
     v = np.empty((ticks, len(gain)), np.float32)
-    state = np.empty(len(gain), np.float32)
+    state, slope = np.empty(len(gain), np.float32), np.empty(len(gain), np.float32)
     plain, times_x = np.empty(len(gain), np.float32), np.empty(len(gain), np.float32)
     sums = np.zeros((2, len(gain)))
     for first in range(begin, end, len(gain)):
@@ -211,19 +229,13 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
             here, values = x[0 if still else t][first:first + size], v[t]
             above = grad_spikes[t][first:first + size]
             out = grad[0 if still else t][first:first + size]
+            _slope(values[:size], slope, unit, shape, center, width, tau)
             for m in range(size):
-                real = values[m] * unit
-                distance = abs(real - center)
-                if shape == 0:
-                    derivative = height if distance < half else np.float32(0)
-                elif shape == 1:
-                    derivative = max(np.float32(0), one - distance * height) * height
-                else:
-                    derivative = low * np.exp(-distance * steep)
                 stay = one
                 if through:
-                    stay = (np.float32(0) if values[m] > threshold else stay) - derivative * real
-                g = above[m] * derivative + carry[m] * stay
+                    stay = ((np.float32(0) if values[m] > threshold else stay)
+                            - slope[m] * (values[m] * unit))
+                g = above[m] * slope[m] + carry[m] * stay
                 carry[m] = g * fraction
                 out[m] = g
             # Loops of their own: with more arrays in one LLVM gives up on vectorising it.
