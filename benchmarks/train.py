@@ -30,7 +30,6 @@ import torch
 from train.config import LossConfig, ModelConfig, RunConfig, load_toml, presets
 from train.fsvae import FSVAE
 from train.kernels import keep_memory
-from train.losses import losses
 from train.neuron import Lif
 
 
@@ -72,7 +71,7 @@ def step_of(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
 
     def step() -> None:
         output = model(image, generator, loss, chance=0.1)
-        total = losses(output, image, config.k, loss).total
+        total = model.losses(output, image, loss).total
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()

@@ -9,6 +9,7 @@ import numpy as np
 
 from train.blocks import Conv, ConvT
 from train.fsvae import FSVAE
+from train.integers import IntegerLif
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class FloatLayer:
     stride: int = 1
     padding: int = 0
     output_padding: int = 0
+    scale: float | None = None
+    """Integer weight per unit of weight, where integer arithmetic was trained on; else open."""
+    input_max: int = 1
+    """With `scale`: integers per unit of input."""
 
     @property
     def out_axis(self) -> int:
@@ -60,6 +65,8 @@ def _layer(name: str, block, shape: tuple[int, ...]) -> FloatLayer:
     weight = block.synapse.weight.detach().double().cpu().numpy()[..., 0]
     neuron = block.neuron
     common = {"name": name, "keep_register": neuron.keep_register}
+    if isinstance(neuron, IntegerLif):
+        common |= {"scale": float(neuron.weight_scale), "input_max": int(neuron.input_max)}
     if isinstance(block, Conv):
         layer = FloatLayer(kind="conv", weight=weight, bias=np.zeros(len(weight)),
                            threshold=neuron.threshold, input_shape=shape, stride=2, padding=1,

@@ -44,6 +44,8 @@ class Quantized:
     """Worst-case membrane over the register's limit."""
     limited_by: str
     """What held the scale down, or nothing."""
+    input_max: int
+    """Largest integer that arrives: 1 for spikes, more for a graded image."""
 
     @property
     def bits(self) -> int:
@@ -53,8 +55,9 @@ class Quantized:
         return max(1, magnitude.bit_length()) + int(weight.min() < 0 < weight.max())
 
 
-def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1) -> Quantized:
-    """Integers for one layer.
+def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
+             fill: float = 1.0) -> Quantized:
+    """Integers for one layer; one that was trained in integers keeps its scale.
 
     Args:
         layer: the float layer.
@@ -62,19 +65,27 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1) -> Q
         ticks: T, for the bound of the membrane.
         input_max: largest integer that arrives: 1 for spikes, more for a graded image, whose
             real range is [-1, 1].
+        fill: share of the port and the membrane that the worst case may use.
 
     Raises:
-        UserError: no scale leaves anything of the layer.
+        UserError: no scale leaves anything of the layer, or the one it was trained with is too
+            large.
     """
     largest = np.abs(layer.weight).max()
+    trained = layer.scale is not None
     if not largest > 0 or not np.isfinite(layer.weight).all():
         raise UserError(f"{layer.name}: all weights are zero or not finite; train it longer")
-    candidates = WEIGHT_MAX / largest * np.geomspace(1, 4, 41)
-    scale = best = min(candidates, key=lambda s: _error(layer, s, input_max))
-    limited_by = ""
+    scale, limited_by = layer.scale, ""
+    if not trained:
+        candidates = WEIGHT_MAX / largest * np.geomspace(1, 4, 41)
+        scale = min(candidates, key=lambda s: _error(layer, s, input_max))
+    best = scale
     while True:
         quantized = _integers(layer, scale, chip, input_max)
-        problem = _misfit(quantized, chip, ticks, input_max)
+        problem = _misfit(quantized, chip, ticks, input_max, fill)
+        if problem and trained:
+            raise UserError(f"{layer.name}: outgrew its {problem} while trained in integers; start "
+                            "finetune-fsvae again with a smaller --fill")
         levels = min(np.abs(quantized.weight).max() // 2,
                      quantized.neuron.threshold if layer.threshold is not None else 2**17)
         if levels < _FEWEST_LEVELS:
@@ -88,12 +99,12 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1) -> Q
     limit = _membrane_limit(quantized, chip)
     return Quantized(layer.name, quantized, scale * input_max, best * input_max, float(error),
                      float(fan_in_bound(quantized, input_max).max() / chip.activation_max),
-                     membrane_bound(quantized, input_max, ticks) / limit, limited_by)
+                     membrane_bound(quantized, input_max, ticks) / limit, limited_by, input_max)
 
 
-def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float
-                   ) -> tuple[Quantized, int]:
-    """The first layer and the largest graded spike of the image: (integers, input scale).
+def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float,
+                   fill: float = 1.0) -> Quantized:
+    """The first layer, with the best choice of the largest graded spike of the image.
 
     A finer image leaves fewer bits for the weights, as their product must fit the port. The
     choice has the least expected squared error of the synaptic sum.
@@ -101,15 +112,13 @@ def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float
     Args:
         mean_square: mean of the squared pixels in [-1, 1].
     """
-    def expected_error(option: tuple[Quantized, int]) -> float:
-        quantized, input_max = option
-        weights = (quantized.weight_error**2) * mean_square
-        return weights + 1 / (12 * input_max**2)
+    def expected_error(option: Quantized) -> float:
+        return option.weight_error**2 * mean_square + 1 / (12 * option.input_max**2)
 
     options, problem = [], None
-    for input_max in _INPUT_SCALES:
+    for input_max in _INPUT_SCALES if layer.scale is None else (layer.input_max,):
         try:
-            options.append((quantize(layer, chip, ticks, input_max), input_max))
+            options.append(quantize(layer, chip, ticks, input_max, fill))
         except UserError as error:
             problem = error
     if not options:
@@ -147,13 +156,13 @@ def _membrane_limit(layer: Layer, chip: Chip) -> int:
     return layer.neuron.threshold << chip.activation_shift.value
 
 
-def _misfit(layer: Layer, chip: Chip, ticks: int, input_max: int) -> str:
+def _misfit(layer: Layer, chip: Chip, ticks: int, input_max: int, fill: float) -> str:
     """The register that overflows in the worst case, or nothing."""
-    if fan_in_bound(layer, input_max).max() > chip.activation_max:
+    if fan_in_bound(layer, input_max).max() > fill * chip.activation_max:
         return f"{chip.activation_bits.value}-bit port"
     if np.abs(layer.bias).max() > chip.bias_max:
         return f"{chip.bias_bits.value}-bit bias"
-    if membrane_bound(layer, input_max, ticks) > _membrane_limit(layer, chip):
+    if membrane_bound(layer, input_max, ticks) > fill * _membrane_limit(layer, chip):
         return f"{chip.state_bits.value}-bit membrane"
     if layer.neuron.threshold > chip.threshold_max:
         return f"{chip.threshold_bits.value}-bit threshold"

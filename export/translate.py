@@ -36,22 +36,31 @@ def translate(model: FSVAE, chip: Chip, *, random_bits: int, mean_square: float,
     Raises:
         UserError: a layer cannot be held by the chip; names it.
     """
-    c = model.config
-    done: list[Quantized] = []
-    input_scale = 1
-    for layer in fold(model):
-        if layer.name == "encoder.0":
-            quantized, input_scale = quantize_first(layer, chip, c.ticks, mean_square)
-        else:
-            quantized = quantize(layer, chip, c.ticks)
-        done.append(quantized)
+    c, done = model.config, quantize_layers(model, chip, mean_square)
     parts = {part: tuple(q.layer for q in done if q.name.startswith(f"{part}."))
              for part in PARTS}
     net = NetFile(
         image_shape=(c.image_channels, c.image_size, c.image_size), ticks=c.ticks, lag=c.lag,
-        latent=c.latent, k=c.k, random_bits=random_bits, input_scale=float(input_scale),
+        latent=c.latent, k=c.k, random_bits=random_bits, input_scale=float(done[0].input_max),
         output_scale=done[-1].scale * 64, provenance=json.dumps(provenance), **parts)
     return Translation(net, done)
+
+
+def quantize_layers(model: FSVAE, chip: Chip, mean_square: float, fill: float = 1.0
+                    ) -> list[Quantized]:
+    """Integers of every layer, in the order of the file.
+
+    Args:
+        mean_square: as in `translate`.
+        fill: share of ports and membranes that the worst case may use.
+
+    Raises:
+        UserError: a layer cannot be held by the chip; names it.
+    """
+    ticks = model.config.ticks
+    first, *rest = fold(model)
+    return [quantize_first(first, chip, ticks, mean_square, fill),
+            *(quantize(layer, chip, ticks, fill=fill) for layer in rest)]
 
 
 def default_random_bits(k: int) -> int:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.integers import IntegerLif
 from train.neuron import Lif
 from train.slayer import slayer
 
@@ -18,18 +19,32 @@ from train.slayer import slayer
 class _TimeFirst:
     """Mixed into a SLAYER block that swaps in our neuron; merges T and N around the synapse.
 
-    The block brings `_synapse2d`: currents (B, ...) of inputs (B, ...).
+    The block brings `synapse2d`: currents (B, ...) of inputs (B, ...) and a weight.
     """
 
     neuron: Lif
+    out_axis = 0
+    """The weight's axis of output channels."""
 
     def current(self, x: Tensor) -> Tensor:
         """Synaptic currents (T, N, ...) of inputs (T, N, ...).
 
         Under autocast the products are taken in its type: spikes are exact in bfloat16, weights
-        and sums are rounded to 8 bits. Everything after them is float32.
+        and sums are rounded to 8 bits. Everything after them is float32. With integer arithmetic
+        they are integers below 2^24, which float32 holds; the bias is in them.
         """
-        return self._synapse2d(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
+        weight, bias = self.weight, None
+        if isinstance(self.neuron, IntegerLif):
+            weight, bias = self.neuron.integers(weight, None, self.out_axis)
+        y = self.synapse2d(x.flatten(0, 1), weight).float()
+        if bias is not None:
+            y = y + bias.view(-1, *[1] * (y.ndim - 2))
+        return y.unflatten(0, x.shape[:2])
+
+    @property
+    def weight(self) -> Tensor:
+        """SLAYER's weight without its axis of depth (and, in dense blocks, of space)."""
+        return self.synapse.weight[..., 0]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.neuron(self.current(x))[0]
@@ -53,8 +68,12 @@ class Dense(_TimeFirst, slayer.block.cuba.Dense):
         spikes, r = self.neuron(self.current(x[None]), r)
         return spikes[0], r
 
-    def _synapse2d(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.synapse.weight.flatten(1))
+    @property
+    def weight(self) -> Tensor:
+        return self.synapse.weight.flatten(1)
+
+    def synapse2d(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight)
 
 
 class Conv(_TimeFirst, slayer.block.cuba.Conv):
@@ -65,13 +84,15 @@ class Conv(_TimeFirst, slayer.block.cuba.Conv):
                          delay_shift=False, pre_hook_fx=None)
         self.neuron = neuron
 
-    def _synapse2d(self, x: Tensor) -> Tensor:
-        weight = self.synapse.weight[..., 0].contiguous(memory_format=torch.channels_last)
+    def synapse2d(self, x: Tensor, weight: Tensor) -> Tensor:
+        weight = weight.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, stride=2, padding=1)
 
 
 class ConvT(_TimeFirst, slayer.block.cuba.ConvT):
     """3x3 transposed convolution, output padding stride - 1: stride 2 doubles H and W."""
+
+    out_axis = 1
 
     def __init__(self, inputs: int, outputs: int, neuron: Lif, stride: int = 2) -> None:
         super().__init__(_slayer_neuron(neuron), inputs, outputs, 3, stride=stride, padding=1,
@@ -80,8 +101,8 @@ class ConvT(_TimeFirst, slayer.block.cuba.ConvT):
         self.synapse.output_padding = (stride - 1, stride - 1, 0)
         self.neuron = neuron
 
-    def _synapse2d(self, x: Tensor) -> Tensor:
-        weight = self.synapse.weight[..., 0].contiguous(memory_format=torch.channels_last)
+    def synapse2d(self, x: Tensor, weight: Tensor) -> Tensor:
+        weight = weight.contiguous(memory_format=torch.channels_last)
         return F.conv_transpose2d(x, weight, stride=self.synapse.stride[0], padding=1,
                                   output_padding=self.synapse.output_padding[0])
 
@@ -99,11 +120,16 @@ class Readout(ConvT):
         self.bias = torch.nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        keep = self.neuron.keep_register / 4096
+        keep, weight, bias, scale = self.neuron.grid.keep_per_tick, self.weight, self.bias, 1.0
+        if isinstance(self.neuron, IntegerLif):
+            # Real numbers from here on: the chip truncates at every leak, which takes less than
+            # 1/(1 - keep per leak) of its membrane units off, of thousands.
+            weight, bias = self.neuron.integers(weight, bias, self.out_axis)
+            scale = self.neuron.scale
         weights = keep ** torch.arange(len(x) - 1, -1, -1, device=x.device, dtype=x.dtype)
         with torch.autocast(x.device.type, enabled=False):  # once per image: float32 is cheap
             # Spikes lie channels last: summed in that order, nothing is copied, either way.
             rows = x.movedim(2, -1)
             total = (weights @ rows.reshape(len(x), -1)).view(rows.shape[1:]).movedim(-1, 1)
-            u = self._synapse2d(total)
-        return u + (self.bias * weights.sum())[:, None, None]
+            u = self.synapse2d(total, weight)
+        return (u + (bias * weights.sum())[:, None, None]) / scale

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import torch
 
+from train.ann import AnnVae
 from train.config import RunConfig, from_dict, validate
 from train.files import UserError, replacing
 from train.fsvae import FSVAE
+from train.models import build_model
 
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
@@ -65,7 +67,7 @@ def load(path: Path) -> dict:
     return state
 
 
-def load_model(path: Path) -> tuple[FSVAE, RunConfig, dict]:
+def load_model(path: Path) -> tuple[FSVAE | AnnVae, RunConfig, dict]:
     """The trained model in evaluation mode, its config and the whole state.
 
     Raises:
@@ -74,7 +76,7 @@ def load_model(path: Path) -> tuple[FSVAE, RunConfig, dict]:
     state = load(path)
     config = from_dict(state["config"], f"{path}: config")
     validate(config)
-    model = FSVAE(config.model)
+    model = build_model(config.model)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
@@ -84,6 +86,23 @@ def load_model(path: Path) -> tuple[FSVAE, RunConfig, dict]:
     if bad:
         raise UserError(f"{path}: '{bad[0]}' is not finite; the training diverged")
     return model.eval(), config, state
+
+
+def load_weights(model: FSVAE | AnnVae, path: Path) -> None:
+    """Give `model` the weights of a checkpoint; those of integer arithmetic need not be in it.
+
+    Raises:
+        UserError: as `load`, or the layers differ.
+    """
+    state = load(path)["model"]
+    mine = model.state_dict()
+    fixed = ("weight_scale", "input_max")
+    wrong = [n for n in mine.keys() ^ state.keys() if not n.endswith(fixed)] + [
+        n for n in mine.keys() & state.keys() if mine[n].shape != state[n].shape]
+    if wrong:
+        raise UserError(f"{path}: its layers are not those of this model (first difference: "
+                        f"{min(wrong)}); --start-from needs the same layers")
+    model.load_state_dict(state, strict=False)
 
 
 def provenance(command: list[str]) -> dict[str, str | bool]:

@@ -36,26 +36,37 @@ def train_command(arguments: list[str]) -> int:
     config = options.run
     validate(config)
     run_dir = config.run_dir or Path("runs") / f"{config.dataset}-{config.seed}"
-    last = run_dir / "checkpoints" / "last.pt"
     ranks = from_environment()  # of torchrun; the first one looks after the folder
-    if ranks.first and run_dir.exists() and any(run_dir.iterdir()) and not (
-            options.resume or options.force):
-        raise UserError(f"{run_dir}: already holds a run; continue it with --resume, replace it "
-                        "with --force, or choose another --run-dir")
-    if options.resume and not last.is_file():
-        raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
-    from train.trainer import Trainer, remove_run
+    if ranks.first:
+        claim(run_dir, resume=options.resume, force=options.force)
+    from train.trainer import Trainer
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    if ranks.first and options.force and not options.resume:
-        remove_run(run_dir)  # else --resume could pick up the old run's checkpoint
     trainer = Trainer(config, run_dir, resume=options.resume, command=["train-fsvae", *arguments],
                       ranks=ranks)
     trainer.run()
     if ranks.first:
         print(f"next: export-netx {run_dir / 'model.pt'}")
     return 0
+
+
+def claim(run_dir: Path, *, resume: bool, force: bool) -> None:
+    """See that a run may go to `run_dir`; with `force`, remove the one that is there.
+
+    Raises:
+        UserError: it holds a run already, or none to resume.
+    """
+    from train.trainer import remove_run
+
+    last = run_dir / "checkpoints" / "last.pt"
+    if resume and not last.is_file():
+        raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
+    if run_dir.exists() and any(run_dir.iterdir()) and not (resume or force):
+        raise UserError(f"{run_dir}: already holds a run; continue it with --resume, replace it "
+                        "with --force, or choose another --run-dir")
+    if force and not resume:
+        remove_run(run_dir)  # else --resume could pick up the old run's checkpoint
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import difflib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 import tomli
+import tyro
 
 from train.files import UserError
 
@@ -23,6 +24,8 @@ DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
 class ModelConfig:
     """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
 
+    kind: Annotated[Literal["fsvae", "ann"], tyro.conf.arg(name="model")] = "fsvae"
+    """fsvae, or ann: the authors' VAE without spikes that they compare with (sizes as here)."""
     image_channels: int = 1
     """Image channels: 1 gray, 3 colour."""
     image_size: int = 32
@@ -57,6 +60,8 @@ class ModelConfig:
     """Gradient through the reset: through it (FSVAE), or ignored (SLAYER)."""
     state_scale: int = 80
     """SLAYER's scale: membranes live on a grid of 1/(64 * scale); 80 holds V_th = 0.2 exactly."""
+    arithmetic: Literal["float", "integer"] = "float"
+    """integer: the chip's weights, thresholds and leaks in the forward pass (of finetune-fsvae)."""
     posterior: Literal["one_pass", "two_pass"] = "one_pass"
     """Sampling while training: one stateful pass normalised by running statistics, or the
     authors' draw-then-repeat, normalised by batch statistics."""
@@ -64,12 +69,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: mean squared error + weight * distance(posterior, prior)."""
+    """The loss: mean squared error + weight * distance(posterior, prior) + price of synops."""
 
     distance: Literal["mmd", "kld"] = "mmd"
     """Distance between posterior and prior."""
-    distance_weight: float = 1.0
-    """Weight of the distance; 2048 is the paper's formula for mmd, 1e-4 the code's for kld."""
+    distance_weight: float | None = None
+    """Weight of the distance; 2048 is the paper's formula for mmd. Default: the authors' code's: 1
+    for mmd, 1e-4 for kld, 1/240 for the ann's."""
+    synop_weight: float = 0.0
+    """Weight of the synops: added per million of them and image, over all layers that ran."""
     synapse_time: float = 2.0
     """tau_syn of the post-synaptic potential in the mmd."""
     scheduled_sampling: Literal["code", "paper", "off"] = "code"
@@ -80,6 +88,15 @@ class LossConfig:
     """Chance per tick towards the last epoch."""
     scheduled_first_tick: int = 5
     """First tick (0-based) at which that happens."""
+
+
+    def weight_for(self, kind: str) -> float:
+        """The distance's weight for a kind of model."""
+        if self.distance_weight is not None:
+            return self.distance_weight
+        if kind == "ann":
+            return 1 / 240
+        return 1.0 if self.distance == "mmd" else 1e-4
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,8 @@ class RunConfig:
     """Share of the training set kept aside to choose the best epoch."""
     run_dir: Path | None = None
     """Where the run goes; default runs/<dataset>-<seed>."""
+    start_from: Path | None = None
+    """Start from the weights of this model.pt; ticks, lag and losses may differ, layers not."""
     seed: int = 0
     """Root seed: initial weights, data order, latents and evaluation each get a stream of it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -227,6 +246,11 @@ def validate(config: RunConfig) -> None:
          f"a multiple of {step} ({len(m.hidden)} stride-2 layers)")
     need(2 <= m.k <= 64, "k", m.k, "2 to 64")
     need(m.lag in (1, 2, 4), "lag", m.lag, "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
+    need(m.kind == "fsvae" or loss.synop_weight == 0, "synop_weight", loss.synop_weight,
+         "0 for --model ann, which has no spikes")
+    need(loss.synop_weight >= 0, "synop_weight", loss.synop_weight, "0 or more")
+    need(m.arithmetic == "float" or o.precision == "float32", "precision", o.precision,
+         "float32 with integer arithmetic")
     for name in ("keep", "readout_keep"):
         need(0 < getattr(m, name) < 1, name, getattr(m, name), "a number between 0 and 1")
     for group, names in ((m, ("threshold", "latent_gain", "surrogate_width")), (o, ("lr",)),

@@ -10,15 +10,21 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 
 from train.blocks import Conv, ConvT, Dense, Readout
 from train.config import LossConfig, ModelConfig
+from train.integers import IntegerLif
+from train.losses import Losses, kld, mmd
 from train.neuron import Lif, Surrogate
 from train.norm import TdBN
 from train.parallel import Ranks
+
+LOOP_DEPTH = 4
+"""Timesteps from z back to z on the chip: three layers and the selection."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,13 @@ class FSVAE(nn.Module):
         center = c.threshold if c.surrogate_center == "threshold" else 0.0
         surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
 
+        kind = Lif
+        if c.arithmetic == "integer":
+            kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag)
+
         def lif(channels: int, alpha: float = 1.0) -> Lif:
             norm = TdBN(channels, alpha * c.threshold)
-            return Lif(c.threshold, c.keep, c.state_scale, surrogate, c.reset_gradient, norm)
+            return kind(c.threshold, c.keep, c.state_scale, surrogate, c.reset_gradient, norm)
 
         side = c.image_size >> len(c.hidden)
         self.bottom = (c.hidden[-1], side, side)
@@ -70,7 +80,7 @@ class FSVAE(nn.Module):
         self.posterior = Autoregressive(2 * c.latent, ends, lambda n: lif(n, c.latent_gain))
         self.prior = Autoregressive(c.latent, ends, lambda n: lif(n, c.latent_gain))
         up = (*c.hidden[::-1], c.hidden[0])
-        readout = Lif(c.threshold, c.readout_keep, c.state_scale, surrogate, c.reset_gradient)
+        readout = kind(c.threshold, c.readout_keep, c.state_scale, surrogate, c.reset_gradient)
         self.decoder = nn.ModuleList(
             [Dense(c.latent, flat, lif(flat))]
             + [ConvT(i, o, lif(o)) for i, o in zip(up, up[1:])]
@@ -81,6 +91,8 @@ class FSVAE(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """x^E (T, N, C) of images (N, C, H, W): the same frame at every tick."""
         *convs, dense = self.encoder
+        if isinstance(convs[0].neuron, IntegerLif):
+            image = torch.round(image * convs[0].neuron.input_max.to(image.dtype))
         # The first currents are equal at all ticks: convolve and normalise once. (tdBN's running
         # variance is unbiased over N*H*W instead of T*N*H*W values.)
         x, _ = convs[0].neuron(convs[0].current(image[None]), ticks=self.config.ticks)
@@ -198,6 +210,15 @@ class FSVAE(nn.Module):
                 else:
                     own.append(self.pick(zeta, choice[t]))
         return torch.stack(inputs)
+
+    def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
+        """Loss of one batch of images (N, C, H, W)."""
+        rates = (z.unflatten(-1, (-1, self.config.k)).mean(-1)
+                 for z in (output.posterior, output.prior))
+        distance = mmd(*rates, config.synapse_time) if config.distance == "mmd" else kld(*rates)
+        reconstruction = torch.mean((output.image - image) ** 2)
+        total = reconstruction + config.weight_for("fsvae") * distance
+        return Losses(total, reconstruction, distance)
 
     @torch.no_grad()
     def generate(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:

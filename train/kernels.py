@@ -66,14 +66,15 @@ def channel_sums(x: np.ndarray) -> np.ndarray:
 
 
 def fire(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r: np.ndarray, ticks: int,
-         scale: float, keep: float, threshold: float) -> np.ndarray:
+         scale: float, keep: float, threshold: float, leaks: int = 1) -> np.ndarray:
     """Spikes float32 (T, R, C) of currents gain * x + shift; r (R, C) in grid units is updated.
 
     Args:
         x: float32 (T or 1, R, C).
         gain, shift: float32 (C,).
         scale: grid units per 1; `threshold` and r are in grid units.
-        keep: fraction of the membrane kept per tick, a multiple of 1/4096.
+        keep: fraction of the membrane kept per leak, a multiple of 1/4096.
+        leaks: leaks per tick, 1, 2 or 4, each truncated.
     """
     rows, channels = r.shape
     spikes = np.empty((ticks, rows, channels), np.float32)
@@ -81,7 +82,7 @@ def fire(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r: np.ndarray, tick
     gain, shift = _tile(gain), _tile(shift)
 
     _share(lambda a, b: _fire(a * channels, b * channels, x, gain, shift, r, flat, scale, keep,
-                              threshold, _narrow(keep)), rows, spikes.size)
+                              threshold, leaks, _narrow(keep)), rows, spikes.size)
     return spikes
 
 
@@ -101,12 +102,12 @@ def _narrow(keep: float) -> bool:
 
 def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.ndarray,
                   grad_spikes: np.ndarray, grad_r: np.ndarray, scale: float, keep: float,
-                  threshold: float, surrogate: tuple[str, float, float, float], through: bool
-                  ) -> tuple[np.ndarray, np.ndarray]:
+                  threshold: float, leaks: int, surrogate: tuple[str, float, float, float],
+                  through: bool) -> tuple[np.ndarray, np.ndarray]:
     """Gradient of `fire` with respect to gain * x + shift, of the shape of x.
 
     Args:
-        x, gain, shift, scale, keep, threshold: as in `fire`.
+        x, gain, shift, scale, keep, threshold, leaks: as in `fire`.
         r0: membranes before the first tick, grid units (R, C).
         grad_spikes: float32 (T, R, C).
         grad_r: gradient of the membranes after the last tick (in units of 1), float32 (R, C);
@@ -127,7 +128,8 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
     slope = SHAPES.index(shape), *map(np.float32, sizes)
     sums = sum(_share(
         lambda a, b: _fire_backward(a * channels, b * channels, x, gain, shift, r0, above, carry,
-                                    out, scale, keep, threshold, _narrow(keep), *slope, through),
+                                    out, scale, keep, threshold, leaks, _narrow(keep), *slope,
+                                    through),
         rows, grad_spikes.size))
     return grad, sums.reshape(2, -1, channels).sum(axis=1)
 
@@ -155,18 +157,23 @@ def _channel_sums(x):
 
 
 @_jit
-def _membrane(before, current, scale, keep, narrow):
+def _membrane(before, current, scale, keep, leaks, narrow):
     """The membrane after a tick, in grid units. Membranes are integers: float32 holds them and
     their product with a power of two; for any other fraction kept the product needs float64."""
-    if narrow:
+    if narrow and leaks == 1:
         leaked = np.trunc(before * np.float32(keep))
     else:
-        leaked = np.float32(np.trunc(np.float64(before) * keep))
+        wide = np.trunc(np.float64(before) * keep)
+        if leaks > 1:  # no loop: one with a variable end would not vectorise
+            wide = np.trunc(wide * keep)
+        if leaks > 2:
+            wide = np.trunc(np.trunc(wide * keep) * keep)
+        leaked = np.float32(wide)
     return leaked + np.trunc(current * scale)
 
 
 @_jit
-def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow):
+def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, narrow):
     ticks = len(spikes)
     still = len(x) == 1
     scale, threshold = np.float32(scale), np.float32(threshold)
@@ -177,7 +184,7 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, narrow)
             here = x[0 if still else t][first:first + size]
             out = spikes[t][first:first + size]
             for m in range(size):
-                v = _membrane(state[m], gain[m] * here[m] + shift[m], scale, keep, narrow)
+                v = _membrane(state[m], gain[m] * here[m] + shift[m], scale, keep, leaks, narrow)
                 over = v > threshold
                 out[m] = np.float32(1) if over else np.float32(0)
                 state[m] = np.float32(0) if over else v
@@ -204,11 +211,11 @@ def _slope(v, out, unit, shape, center, width, tau):
 
 @_jit
 def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
-                   threshold, narrow, shape, center, width, tau, through):
+                   threshold, leaks, narrow, shape, center, width, tau, through):
     ticks = len(grad_spikes)
     still = len(x) == 1
     unit, scale, threshold = np.float32(1 / scale), np.float32(scale), np.float32(threshold)
-    fraction, one = np.float32(keep), np.float32(1)
+    fraction, one = np.float32(keep**leaks), np.float32(1)
     v = np.empty((ticks, len(gain)), np.float32)
     state, slope = np.empty(len(gain), np.float32), np.empty(len(gain), np.float32)
     plain, times_x = np.empty(len(gain), np.float32), np.empty(len(gain), np.float32)
@@ -219,7 +226,8 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
         for t in range(ticks):  # the membranes again
             here, out = x[0 if still else t][first:first + size], v[t]
             for m in range(size):
-                value = _membrane(state[m], gain[m] * here[m] + shift[m], scale, keep, narrow)
+                value = _membrane(state[m], gain[m] * here[m] + shift[m], scale, keep, leaks,
+                                  narrow)
                 out[m] = value
                 state[m] = np.float32(0) if value > threshold else value
         carry = grad_r[first:first + size]

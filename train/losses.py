@@ -1,4 +1,4 @@
-"""Loss of the FSVAE: mean squared error plus a distance between posterior and prior."""
+"""Losses: mean squared error plus a distance between posterior and prior."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from train.config import LossConfig
-from train.fsvae import Output
 
 
 @dataclass(frozen=True)
@@ -20,14 +17,6 @@ class Losses:
     """Mean squared error over pixels in [-1, 1]."""
     distance: Tensor
     """MMD or KLD, before its weight."""
-
-
-def losses(output: Output, image: Tensor, k: int, config: LossConfig) -> Losses:
-    """Loss of one batch; image (N, C, H, W), `k` candidates per channel."""
-    q, p = (zeta.unflatten(-1, (-1, k)).mean(-1) for zeta in (output.posterior, output.prior))
-    distance = mmd(q, p, config.synapse_time) if config.distance == "mmd" else kld(q, p)
-    reconstruction = torch.mean((output.image - image) ** 2)
-    return Losses(reconstruction + config.distance_weight * distance, reconstruction, distance)
 
 
 def mmd(q: Tensor, p: Tensor, synapse_time: float) -> Tensor:
@@ -49,3 +38,9 @@ def kld(q: Tensor, p: Tensor, epsilon: float = 0.01) -> Tensor:
         return a * torch.log((a + epsilon) / (b + epsilon))
 
     return (term(q, p) + term(1 - q, 1 - p)).sum(dim=(0, 2)).mean()
+
+
+def gaussian_kld(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), both (N, C): summed over C, mean
+    over samples."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()

@@ -48,6 +48,24 @@ class Surrogate:
         return 100 * self.threshold * self.width
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The numbers a membrane moves on: integers, of which `scale` make 1."""
+
+    scale: float
+    keep: float
+    """Fraction kept per leak, a multiple of 1/4096."""
+    threshold: float
+    """In grid units."""
+    leaks: int = 1
+    """Leaks per tick, each truncated."""
+
+    @property
+    def keep_per_tick(self) -> float:
+        """Fraction kept per tick."""
+        return self.keep**self.leaks
+
+
 class _LifFunction(torch.autograd.Function):
     """v_t = trunc(keep * r_{t-1}) + trunc(x_t), s_t = [v_t > V_th], r_t = v_t (1 - s_t).
 
@@ -57,21 +75,23 @@ class _LifFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, r0: Tensor, neuron: "Lif") -> tuple[Tensor, Tensor]:
-        scale, threshold = neuron.s_scale, neuron.grid_threshold
-        keep = neuron.keep_register / 4096
+        grid = neuron.grid
         # In grid units states are integers: float32 holds their product with a power of two
         # exactly, any other 12-bit factor needs float64.
-        wide = x.dtype if math.log2(keep).is_integer() else torch.float64
-        v = (x * scale).trunc_()
-        r = r0 * scale
+        wide = x.dtype if math.log2(grid.keep).is_integer() else torch.float64
+        v = (x * grid.scale).trunc_()
+        r = r0 * grid.scale
         for v_t in v:
-            v_t += (r.to(wide) * keep).trunc_().to(x.dtype)
-            r = v_t.masked_fill(v_t > threshold, 0)
-        spikes = (v > threshold).to(x.dtype)
-        v.div_(scale)
+            leaked = r.to(wide)
+            for _ in range(grid.leaks):
+                leaked = (leaked * grid.keep).trunc_()
+            v_t += leaked.to(x.dtype)
+            r = v_t.masked_fill(v_t > grid.threshold, 0)
+        spikes = (v > grid.threshold).to(x.dtype)
+        v.div_(grid.scale)
         ctx.save_for_backward(v, spikes)
-        ctx.neuron, ctx.keep = neuron, keep
-        return spikes, r.div_(scale)
+        ctx.neuron, ctx.keep = neuron, grid.keep_per_tick
+        return spikes, r.div_(grid.scale)
 
     @staticmethod
     def backward(ctx, grad_spikes: Tensor, grad_r: Tensor):
@@ -109,24 +129,25 @@ class _FusedFunction(torch.autograd.Function):
             gain = gain.to(x.dtype)
             ctx.norm = mean, rstd, batch
         # In grid units membranes are integers.
-        before = torch.zeros_like(currents[0]) if r0 is None else (
-            _rows(r0[None])[0] * neuron.s_scale)
+        grid = ctx.grid = neuron.grid
+        before = torch.zeros_like(currents[0]) if r0 is None else _rows(r0[None])[0] * grid.scale
         after = before.clone()
         spikes = kernels.fire(currents.numpy(), gain.numpy(), shift.numpy(), after.numpy(), ticks,
-                              *neuron.grid)
+                              grid.scale, grid.keep, grid.threshold, grid.leaks)
         ctx.save_for_backward(currents, gain, shift, before)
         shape = (ticks, *x.shape[1:])
         return _restore(torch.from_numpy(spikes), shape), _restore(
-            after[None] / neuron.s_scale, (1, *x.shape[1:]))[0]
+            after[None] / grid.scale, (1, *x.shape[1:]))[0]
 
     @staticmethod
     def backward(ctx, grad_spikes: Tensor, grad_r: Tensor):
         currents, gain, shift, before = ctx.saved_tensors
-        neuron, surrogate = ctx.neuron, ctx.neuron.surrogate
+        neuron, surrogate, grid = ctx.neuron, ctx.neuron.surrogate, ctx.grid
         carry = _rows(grad_r[None])[0].clone()
         grad, sums = kernels.fire_backward(
             currents.numpy(), gain.numpy(), shift.numpy(), before.numpy(),
-            _rows(grad_spikes).numpy(), carry.numpy(), *neuron.grid,
+            _rows(grad_spikes).numpy(), carry.numpy(), grid.scale, grid.keep, grid.threshold,
+            grid.leaks,
             (surrogate.shape, surrogate.center, surrogate.width, surrogate.tau),
             neuron.reset_gradient == "through")
         grad_gamma = grad_beta = None
@@ -177,22 +198,27 @@ class Lif(slayer.neuron.cuba.Neuron):
                  reset_gradient: str, norm: torch.nn.Module | None = None) -> None:
         super().__init__(threshold=threshold, current_decay=1.0, voltage_decay=1 - keep,
                          scale=scale, norm=None)
-        self.surrogate, self.reset_gradient, self.norm = surrogate, reset_gradient, norm
+        self._surrogate, self.reset_gradient, self.norm = surrogate, reset_gradient, norm
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """Derivative of the spike, in units of the current."""
+        return self._surrogate
 
     @property
     def keep_register(self) -> int:
         """4096 - vDecay."""
         return 4096 - int(self.cx_voltage_decay)
 
-    @property
-    def grid_threshold(self) -> int:
-        """V_th on the state's grid: vThMant * 64."""
-        return self.v_th_mant * 64
-
     @cached_property
-    def grid(self) -> tuple[float, float, float]:
-        """Grid units per 1, fraction kept per tick, threshold on the grid."""
-        return float(self.s_scale), self.keep_register / 4096, float(self.grid_threshold)
+    def grid(self) -> Grid:
+        """Of its membranes: SLAYER's, 64 * scale units per 1."""
+        return Grid(float(self.s_scale), self.keep_register / 4096, float(self.v_th_mant * 64))
+
+    @property
+    def normalises(self) -> bool:
+        """Whether it normalises its current itself."""
+        return self.norm is not None
 
     def forward(self, current: Tensor, r0: Tensor | None = None,
                 ticks: int | None = None) -> tuple[Tensor, Tensor]:
@@ -203,9 +229,9 @@ class Lif(slayer.neuron.cuba.Neuron):
             ticks: for a current (1, N, ...) that stays the same, the number of ticks.
         """
         if self.runs_compiled(current):
-            gamma, beta = (None, None) if self.norm is None else (self.norm.gamma, self.norm.beta)
+            gamma, beta = (self.norm.gamma, self.norm.beta) if self.normalises else (None, None)
             return _FusedFunction.apply(current, gamma, beta, r0, self, ticks or len(current))
-        if self.norm is not None:
+        if self.normalises:
             current = self.norm(current)
         if ticks is not None:
             current = current.expand(ticks, *current.shape[1:])

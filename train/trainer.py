@@ -7,6 +7,7 @@ reaches the very weights of an unbroken one (on the same device).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -24,12 +25,14 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from train import checkpoint
+from train.activity import fan_out, recording, synops
 from train.config import RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
 from train.files import UserError, replacing
 from train.fsvae import FSVAE
 from train.kernels import keep_memory
-from train.losses import Losses, losses
+from train.losses import Losses
+from train.models import build_model
 from train.parallel import Ranks, join
 
 CHECKPOINT_EVERY_S = 120.0
@@ -87,11 +90,13 @@ class Trainer:
         command: the command line, for the record.
         console: where progress goes.
         ranks: the processes that share each batch.
+        prepare: called with the model that starts, before anything else looks at it.
     """
 
     def __init__(self, config: RunConfig, run_dir: Path, *, resume: bool = False,
                  command: list[str] | None = None, console: Console | None = None,
-                 ranks: Ranks | None = None) -> None:
+                 ranks: Ranks | None = None,
+                 prepare: Callable[[FSVAE], None] = lambda model: None) -> None:
         self.config, self.run_dir = config, run_dir
         self.ranks = ranks or Ranks()
         self.console = console or Console(soft_wrap=True, quiet=not self.ranks.first)
@@ -110,7 +115,7 @@ class Trainer:
                             "expected at least one image each")
         if o.limit_batches is not None:
             self.steps = min(self.steps, o.limit_batches)
-        self.model = FSVAE(config.model, stream(config.seed, "init")).to(self.device)
+        self.model = build_model(config.model, stream(config.seed, "init")).to(self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=o.lr,
                                            weight_decay=o.weight_decay)
         self.model.share_batches(self.ranks)
@@ -123,11 +128,16 @@ class Trainer:
         if resume:
             self._resume()
         else:
+            if config.start_from is not None:
+                checkpoint.load_weights(self.model, config.start_from)
+            prepare(self.model)
+            self.model.train()
+            if config.start_from is None:
+                self.model.calibrate(self._batch(0, 0), self.latents)
             if self.ranks.first:
                 with replacing(run_dir / "config.toml") as file:
                     file.write_text(tomli_w.dumps(to_dict(config)))
-            self.model.train()
-            self.model.calibrate(self._batch(0, 0), self.latents)
+        self.fan_out = fan_out(self.model) if config.loss.synop_weight else {}
 
     # --- one epoch after the other ---
 
@@ -172,12 +182,15 @@ class Trainer:
     def _headline(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         c, o = self.config, self.config.optim
-        compiled = self.model.decoder[0].neuron.runs_compiled(torch.zeros(1, device=self.device))
-        neurons = "compiled loops" if compiled else "PyTorch operators"
         ranks = self.ranks.size
-        return (f"training FSVAE on {c.dataset}: {len(self.training)} images, {parameters} "
-                f"parameters, T = {c.model.ticks}, L = {c.model.lag}, batch {o.batch_size}, "
-                f"{o.epochs} epochs of {self.steps} steps, {o.precision}, device {self.device} "
+        neurons = "PyTorch operators"
+        if c.model.kind == "ann":
+            neurons = "no spikes"
+        elif self.model.decoder[0].neuron.runs_compiled(torch.zeros(1, device=self.device)):
+            neurons = "compiled loops"
+        return (f"training {c.model.kind} on {c.dataset}: {len(self.training)} images, "
+                f"{parameters} parameters, T = {c.model.ticks}, L = {c.model.lag}, "
+                f"batch {o.batch_size}, {o.epochs} epochs of {self.steps} steps, {o.precision}, device {self.device} "
                 f"(neurons: {neurons}{f'; {ranks} ranks' if ranks > 1 else ''}), "
                 f"seed {c.seed}, folder {self.run_dir}")
 
@@ -189,8 +202,9 @@ class Trainer:
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16,
                             enabled=c.optim.precision == "bfloat16"):
-            output = self.model(image, self.latents, c.loss, self._chance())
-        local = losses(output, image, c.model.k, c.loss)
+            output, price = self._forward(image)
+        local = self.model.losses(output, image, c.loss)
+        local = dataclasses.replace(local, total=local.total + price)
         self.optimizer.zero_grad(set_to_none=True)
         (local.total / self.ranks.size).backward()
         values = torch.stack([local.total, local.reconstruction, local.distance]).detach()
@@ -206,6 +220,16 @@ class Trainer:
         for i, value in enumerate(values.tolist()):
             self.sums[i] += value
         return loss
+
+    def _forward(self, image: Tensor) -> tuple[object, Tensor | float]:
+        """The model's output and the price of its synops."""
+        loss = self.config.loss
+        if not loss.synop_weight:
+            return self.model(image, self.latents, loss, self._chance()), 0.0
+        with recording(self.model) as activity:
+            output = self.model(image, self.latents, loss, self._chance())
+        millions = synops(activity, self.fan_out) / len(image) / 1e6
+        return output, loss.synop_weight * millions
 
     def _learning_rate(self) -> float:
         o = self.config.optim
@@ -275,8 +299,7 @@ class Trainer:
         sums = [0.0, 0.0, 0.0]
         for batch in images.split(size):
             image = to_float(batch).to(self.device)
-            loss = losses(self.model(image, generator), image, self.config.model.k,
-                          self.config.loss)
+            loss = self.model.losses(self.model(image, generator), image, self.config.loss)
             for i, value in enumerate((loss.total, loss.reconstruction, loss.distance)):
                 sums[i] += value.item() * len(batch) / len(images)
         return dict(zip(("loss", "reconstruction", "distance"), sums))

@@ -102,7 +102,8 @@ def test_layer_with_nothing_left_is_refused():
 def test_first_layer_shares_the_port_between_image_and_weights():
     rng = np.random.default_rng(0)
     layer = _layer(rng.normal(0, 0.3, (16, 9)), rng.normal(0, 0.2, 16))
-    q, input_max = quantize_first(layer, CHIP, 16, mean_square=0.8)
+    q = quantize_first(layer, CHIP, 16, mean_square=0.8)
+    input_max = q.input_max
     assert fan_in_bound(q.layer, input_max).max() <= CHIP.activation_max
     assert input_max >= 16
     assert abs(q.layer.neuron.threshold / q.scale - 0.2) < 0.01

@@ -143,6 +143,7 @@ def test_readout_is_the_leaky_sum():
         u = 0
         keep = readout.neuron.keep_register / 4096
         for t in range(5):
-            u = keep * u + readout._synapse2d(spikes[t]) + readout.bias[:, None, None]
+            current = readout.synapse2d(spikes[t], readout.weight)
+            u = keep * u + current + readout.bias[:, None, None]
         torch.testing.assert_close(readout(spikes), u, atol=1e-5, rtol=1e-5)
     assert keep == pytest.approx(0.8, abs=1e-3)

@@ -1,0 +1,129 @@
+"""finetune-fsvae: train on with the chip's integers; the exported network is then the trained one.
+
+    finetune-fsvae runs/mnist-0/model.pt        ->  runs/mnist-0/integer/model.pt
+    export-netx runs/mnist-0/integer/model.pt
+
+Scales are chosen once, from the float model, as export-netx would; from then on weights, biases,
+thresholds and leaks of the forward pass are the integers of the file (train/integers.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lava_models.files import UserError, run_command
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: finetune_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Train a model on with the chip's integers (quantisation-aware), from its float weights."""
+
+    model: Path
+    """model.pt of train-fsvae."""
+    run_dir: Path | None = None
+    """Where the run goes (default: integer/ beside model.pt)."""
+    epochs: int = 2
+    """Passes over the training set."""
+    limit_batches: int | None = None
+    """Stop each epoch after this many steps."""
+    batch_size: int | None = None
+    """Images per step (default: as before)."""
+    lr: float = 5e-4
+    """Learning rate at the start; it falls to 5 % of it (cosine)."""
+    fill: float = 0.9
+    """Share of each port and membrane that the starting weights may use in the worst case; the
+    rest is room to grow."""
+    data_dir: Path | None = None
+    """Folder of the data set (default: the one it was trained from)."""
+    seed: int | None = None
+    """Root seed (default: as before)."""
+    resume: bool = False
+    """Continue an interrupted run."""
+    force: bool = False
+    """Write over an existing run."""
+
+
+def finetune_command(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    import tyro
+
+    command = tyro.cli(Command, args=arguments, prog="finetune-fsvae",
+                       config=(tyro.conf.PositionalRequiredArgs,))
+    if not 0 < command.fill <= 1:
+        raise UserError(f"--fill {command.fill}: expected more than 0 and at most 1")
+    from train.files import UserError as TrainUserError
+
+    try:
+        return _finetune(command, arguments)
+    except TrainUserError as error:
+        raise UserError(str(error)) from None
+
+
+def _finetune(command: Command, arguments: list[str]) -> int:
+    from lava_models.console import make_console
+    from train.checkpoint import load_model
+    from train.cli import claim
+    from train.config import validate
+    from train.data import load_images, to_float
+    from train.trainer import Trainer
+
+    model, before, _ = load_model(command.model)
+    if before.model.kind != "fsvae":
+        raise UserError(f"{command.model}: a {before.model.kind} has no integers to train with; "
+                        "expected a model of --model fsvae")
+    if before.model.arithmetic == "integer":
+        raise UserError(f"{command.model}: was trained in integers already; start from the float "
+                        "model, or continue its run with --resume")
+    run_dir = command.run_dir or command.model.parent / "integer"
+    config = replace(
+        before, run_dir=run_dir, start_from=command.model,
+        data_dir=command.data_dir or before.data_dir,
+        seed=before.seed if command.seed is None else command.seed,
+        model=replace(before.model, arithmetic="integer"),
+        optim=replace(before.optim, epochs=command.epochs, limit_batches=command.limit_batches,
+                      batch_size=command.batch_size or before.optim.batch_size, lr=command.lr,
+                      lr_schedule="cosine", precision="float32"))
+    validate(config)
+    images = to_float(load_images(config, "test", 256))
+    claim(run_dir, resume=command.resume, force=command.force)
+    trainer = Trainer(
+        config, run_dir, resume=command.resume, command=["finetune-fsvae", *arguments],
+        console=make_console(),
+        prepare=lambda integer: set_scales(integer, model, command.fill,
+                                           float(images.square().mean())))
+    trainer.run()
+    print(f"next: export-netx {run_dir / 'model.pt'}")
+    return 0
+
+
+def set_scales(integer, model, fill: float, mean_square: float) -> None:
+    """Give the integer model the scales that an export of the float model would choose.
+
+    Args:
+        integer, model: FSVAEs of the same layers, the first with integer arithmetic.
+        fill, mean_square: as in export.quantize.
+
+    Raises:
+        UserError: a layer cannot be held by the chip; names it.
+    """
+    from export.translate import quantize_layers
+    from hw_configs import load_chip
+
+    done = {q.name: q for q in quantize_layers(model, load_chip(), mean_square, fill)}
+    parts = {"encoder": integer.encoder, "posterior": integer.posterior.layers,
+             "prior": integer.prior.layers, "decoder": integer.decoder}
+    for part, blocks in parts.items():
+        for i, block in enumerate(blocks):
+            q = done[f"{part}.{i}"]
+            block.neuron.set_scale(q.scale / q.input_max, q.input_max)

@@ -1,0 +1,101 @@
+"""The VAE without spikes that the FSVAE authors compare with: same convolutions, Gaussian latent.
+
+Batch normalisation and LeakyReLU where the FSVAE has tdBN and LIF; trained with the same optimiser
+and settings. Nothing here goes to a chip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from train.autoencoder import down_block, up_block
+from train.config import LossConfig, ModelConfig
+from train.files import UserError
+from train.losses import Losses, gaussian_kld
+from train.parallel import Ranks
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a training or evaluation pass gives."""
+
+    image: Tensor
+    """(N, C, H, W) in (-1, 1)."""
+    mean: Tensor
+    """(N, latent)."""
+    log_variance: Tensor
+    """(N, latent)."""
+
+
+class AnnVae(nn.Module):
+    """Images -> mean and variance -> z ~ N -> images, all in one step.
+
+    Args:
+        config: its image size, `hidden` and `latent` count; what is about spikes does not.
+        generator: draws the initial weights.
+    """
+
+    def __init__(self, config: ModelConfig, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            side = config.image_size >> len(config.hidden)
+            self.bottom = (config.hidden[-1], side, side)
+            flat = config.hidden[-1] * side * side
+            widths = (config.image_channels, *config.hidden)
+            self.encoder = nn.Sequential(*(down_block(i, o) for i, o in zip(widths, widths[1:])))
+            self.mean = nn.Linear(flat, config.latent)
+            self.log_variance = nn.Linear(flat, config.latent)
+            self.decoder_input = nn.Linear(config.latent, flat)
+            up = (*config.hidden[::-1], config.hidden[0])
+            self.decoder = nn.Sequential(
+                *(up_block(i, o) for i, o in zip(up, up[1:])),
+                nn.ConvTranspose2d(up[-1], config.image_channels, 3, padding=1))
+
+    def share_batches(self, ranks: Ranks) -> None:
+        """Only a single rank: its batch normalisation knows no others.
+
+        Raises:
+            UserError: there are several.
+        """
+        if ranks.size > 1:
+            raise UserError("--model ann: trains in one process; start it without torchrun")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, C, H, W) of latents (N, latent)."""
+        return torch.tanh(self.decoder(self.decoder_input(z).unflatten(1, self.bottom)))
+
+    def forward(self, image: Tensor, generator: Generator, loss: LossConfig | None = None,
+                chance: float = 0.0) -> Output:
+        """Reconstruct; the last two arguments are the FSVAE's and do nothing here."""
+        flat = self.encoder(image).flatten(1)
+        mean, log_variance = self.mean(flat), self.log_variance(flat)
+        z = mean + self._noise(len(image), generator) * (log_variance / 2).exp()
+        return Output(self.decode(z), mean, log_variance)
+
+    def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
+        """Loss of one batch of images (N, C, H, W)."""
+        distance = gaussian_kld(output.mean, output.log_variance)
+        reconstruction = F.mse_loss(output.image, image)
+        return Losses(reconstruction + config.weight_for("ann") * distance, reconstruction,
+                      distance)
+
+    @torch.no_grad()
+    def generate(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Images (count, C, H, W) drawn from the prior, and their latents (count, latent)."""
+        z = self._noise(count, generator)
+        return self.decode(z), z
+
+    def calibrate(self, image: Tensor, generator: Generator) -> None:
+        """Nothing to do: unlike a spiking network, a fresh one is not silent."""
+
+    def _noise(self, count: int, generator: Generator) -> Tensor:
+        noise = torch.randn(count, self.config.latent, generator=generator,
+                            device=generator.device)
+        return noise.to(self.mean.bias.device)
