@@ -48,6 +48,9 @@ class ModelConfig:
     """V_th of the LIF neurons."""
     readout_keep: float = 0.8
     """Fraction of the readout membrane kept per tick."""
+    readout_init: float = 1.0
+    """Initial readout weights as a share of torch's default. At 1 (FSVAE) the first images lie far
+    in tanh's saturation and learning starts there; 0.1 starts in its middle."""
     latent_gain: float = 2.0
     """tdBN's alpha in posterior and prior (1 elsewhere)."""
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
@@ -109,6 +112,8 @@ class OptimConfig:
     """Images per step."""
     lr: float = 1e-3
     """Learning rate."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0 at the start."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """cosine falls to 5 % of lr over all epochs."""
     weight_decay: float = 1e-3
@@ -253,7 +258,8 @@ def validate(config: RunConfig) -> None:
          "float32 with integer arithmetic")
     for name in ("keep", "readout_keep"):
         need(0 < getattr(m, name) < 1, name, getattr(m, name), "a number between 0 and 1")
-    for group, names in ((m, ("threshold", "latent_gain", "surrogate_width")), (o, ("lr",)),
+    for group, names in ((m, ("threshold", "latent_gain", "readout_init", "surrogate_width")),
+                         (o, ("lr",)),
                          (loss, ("synapse_time",))):
         for name in names:
             need(getattr(group, name) > 0, name, getattr(group, name), "a positive number")
@@ -263,6 +269,7 @@ def validate(config: RunConfig) -> None:
     need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
     need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
          "at least 1")
+    need(o.warmup_steps >= 0, "warmup_steps", o.warmup_steps, "0 or more")
     need(config.seed >= 0, "seed", config.seed, "0 or more")
 
 

@@ -85,6 +85,8 @@ class FSVAE(nn.Module):
             [Dense(c.latent, flat, lif(flat))]
             + [ConvT(i, o, lif(o)) for i, o in zip(up, up[1:])]
             + [Readout(up[-1], c.image_channels, readout)])
+        with torch.no_grad():
+            self.decoder[-1].synapse.weight.mul_(c.readout_init)
 
     # --- the four parts ---
 

@@ -190,9 +190,9 @@ class Trainer:
             neurons = "compiled loops"
         return (f"training {c.model.kind} on {c.dataset}: {len(self.training)} images, "
                 f"{parameters} parameters, T = {c.model.ticks}, L = {c.model.lag}, "
-                f"batch {o.batch_size}, {o.epochs} epochs of {self.steps} steps, {o.precision}, device {self.device} "
-                f"(neurons: {neurons}{f'; {ranks} ranks' if ranks > 1 else ''}), "
-                f"seed {c.seed}, folder {self.run_dir}")
+                f"batch {o.batch_size}, {o.epochs} epochs of {self.steps} steps, {o.precision}, "
+                f"device {self.device} (neurons: {neurons}"
+                f"{f'; {ranks} ranks' if ranks > 1 else ''}), seed {c.seed}, folder {self.run_dir}")
 
     def _train_step(self) -> Losses:
         c = self.config
@@ -233,10 +233,12 @@ class Trainer:
 
     def _learning_rate(self) -> float:
         o = self.config.optim
+        step = self.epoch * self.steps + self.step
+        peak = o.lr * min(1.0, (step + 1) / (o.warmup_steps + 1))
         if o.lr_schedule == "constant":
-            return o.lr
-        done = (self.epoch * self.steps + self.step) / (o.epochs * self.steps)
-        return o.lr * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
+            return peak
+        done = step / (o.epochs * self.steps)
+        return peak * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
 
     def _chance(self) -> float:
         loss = self.config.loss

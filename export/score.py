@@ -1,0 +1,335 @@
+"""score-fsvae: how good a model is, in floating point, in integers and on the chip's terms.
+
+    score-fsvae runs/mnist-0/model.pt --autoencoder mnist_64.pth
+    score-fsvae runs/mnist-0/integer/model.pt runs/ann/model.pt --autoencoder mnist_64.pth
+
+Every form of a model gets the same scores, so that what deployment costs is one line. The last form
+is the integer reference running model.net with the chip's own random bits: its spikes are Lava's
+(export-netx proves it).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lava_models.files import UserError, check_writable, run_command
+
+BATCH = 256
+RATE_IMAGES = 256
+"""Images whose spikes are counted."""
+SHOWN = 64
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: score_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Score models: reconstruction error, Fréchet distances, firing rates, operations; for the
+    float model, the integer model, and the exported file on the chip's terms."""
+
+    models: tuple[Path, ...]
+    """model.pt files; a model.net beside one is scored with it."""
+    autoencoder: Path | None = None
+    """Autoencoder for the Fréchet distance: the FSVAE authors' file or one of train-autoencoder."""
+    inception: Path | None = None
+    """Inception v3's weights, for FID and Inception Score."""
+    samples: int = 5120
+    """Images generated for the distances."""
+    images: int | None = None
+    """Test images (default: all)."""
+    data_dir: Path | None = None
+    """Folder of the data set (default: the one each model was trained from)."""
+    seed: int = 0
+    """Seed of the latents."""
+    out: Path | None = None
+    """Where scores.json, scores.md and pictures go (default: scores/ beside the first model)."""
+
+
+def score_command(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    import tyro
+
+    command = tyro.cli(Command, args=arguments, prog="score-fsvae",
+                       config=(tyro.conf.PositionalRequiredArgs,))
+    if not command.models:
+        raise UserError("no model.pt given; train-fsvae makes one")
+    if command.samples < 2:
+        raise UserError(f"--samples {command.samples}: a distance needs at least 2")
+    if command.images is not None and command.images < 2:
+        raise UserError(f"--images {command.images}: expected at least 2")
+    from train.files import UserError as TrainUserError
+
+    try:
+        return _score(command, arguments)
+    except TrainUserError as error:
+        raise UserError(str(error)) from None
+
+
+def _score(command: Command, arguments: list[str]) -> int:
+    import json
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from export.score_table import markdown, terminal
+    from lava_models.console import make_console
+    from lava_models.files import replacing
+    from lava_models.pictures import save_grid
+    from train.autoencoder import load_autoencoder
+    from train.checkpoint import load_model, provenance
+    from train.data import load_images, to_float
+    from train.scores import Frechet, Inception
+
+    console = make_console()
+    loaded = [(path, *load_model(path)) for path in command.models]
+    first = loaded[0][2]
+    for path, _, config, _ in loaded:
+        same = (config.dataset, config.model.image_channels, config.model.image_size)
+        if same != (first.dataset, first.model.image_channels, first.model.image_size):
+            raise UserError(f"{path}: trained on {same}, the first model on {first.dataset}; score "
+                            "models of one data set at a time")
+    out = command.out or command.models[0].parent / "scores"
+    check_writable(out)
+    data = replace(first, data_dir=command.data_dir or first.data_dir)
+    test = to_float(load_images(data, "test", command.images))
+    frechet = inception = None
+    if command.autoencoder is not None:
+        frechet = Frechet(load_autoencoder(command.autoencoder), test)
+    if command.inception is not None:
+        inception = Inception.from_weights(command.inception, test)
+    console.print(f"scoring on {first.dataset}: {len(test)} test images, {command.samples} "
+                  f"generated, seed {command.seed}")
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(),
+               TextColumn("{task.completed}/{task.total} images"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        for path, model, config, state in loaded:
+            about = _about(config, state)
+            for form in forms(model, config, path, command.seed, float(test.square().mean())):
+                name = f"{path}: {form.name}"
+                task = progress.add_task(name, total=len(test) + command.samples)
+                scores, drawn = score_form(
+                    form, test, command.samples, frechet, inception,
+                    lambda n, task=task: progress.advance(task, n))
+                progress.remove_task(task)
+                picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
+                save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
+                rows.append({"model": str(path), "kind": config.model.kind, "trained": about,
+                             "ticks": config.model.ticks, "lag": config.model.lag,
+                             "picture": picture, **asdict(scores)})
+                console.print(f"{name}: reconstruction {scores.reconstruction:.4f}"
+                              + (f", Fréchet {scores.frechet.train_bn:.2f} (train-mode "
+                                 f"autoencoder), {scores.frechet.eval_bn:.2f} (eval mode)"
+                                 if scores.frechet else ""))
+    record = {
+        "schema": "lava-fsvae-scores/1", "dataset": first.dataset, "test_images": len(test),
+        "samples": command.samples, "seed": command.seed,
+        "autoencoder": _source(command.autoencoder), "inception": _source(command.inception),
+        "rows": rows, "provenance": provenance(["score-fsvae", *arguments])}
+    with replacing(out / "scores.json") as file:
+        file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    with replacing(out / "scores.md") as file:
+        file.write_text(markdown(record), "utf-8")
+    console.print(terminal(record))
+    console.print(f"table: {out / 'scores.md'}   first {SHOWN} samples of each form: "
+                  f"{out}/samples-*.png")
+    return 0
+
+
+def _about(config, state) -> str:
+    """How a model was trained, in a phrase."""
+    o = config.optim
+    epochs = f"{state['epoch']} epochs" if o.limit_batches is None else (
+        f"{state['epoch']} x {o.limit_batches} steps")
+    start = " from float weights" if config.model.arithmetic == "integer" else (
+        " from other weights" if config.start_from else "")
+    return f"{epochs}, batch {o.batch_size}, {o.precision}, seed {config.seed}{start}"
+
+
+def _source(path: Path | None) -> dict | None:
+    import hashlib
+
+    return None if path is None else {
+        "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+# --- the forms a model takes ---
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one form of one model."""
+
+    form: str
+    reconstruction: float
+    """Mean squared error in [-1, 1] over the test images."""
+    frechet: object | None
+    """train.scores.FrechetScore, or None without an autoencoder."""
+    inception: object | None
+    """train.scores.InceptionScore, or None without its weights."""
+    rates: dict[str, dict[str, float]]
+    """By mode and layer: spikes per neuron and tick."""
+    operations: dict[str, dict[str, float]]
+    """By mode: accumulates and multiplies per image (export.operations)."""
+    published_operations: dict[str, float] | None
+    """As the authors count; FSVAE in floating point only."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to run a model."""
+
+    name: str
+    """float, integers or chip."""
+    reconstruct: Callable
+    """Images (n, C, H, W) and the index of the first -> images."""
+    generate: Callable
+    """Count and the index of the first -> images."""
+    activity: Callable
+    """Mode and images -> train.activity.Activity, or None (no spikes)."""
+    model: object
+    """For its geometry."""
+
+
+def forms(model, config, path: Path, seed: int, mean_square: float) -> Iterator[Form]:
+    """Float and integer model, and the model.net beside it if there is one.
+
+    Args:
+        mean_square: of the pixels, as in export.quantize.
+
+    Raises:
+        UserError: the file is damaged or not this model's.
+    """
+    from export.finetune import set_scales
+    from lava_models.hdf5 import read_net
+    from train.checkpoint import load_model
+    from train.fsvae import FSVAE
+
+    if config.model.kind == "ann":
+        yield _torch_form("float", model, seed)
+        return
+    if config.model.arithmetic == "integer":
+        before = config.start_from
+        if before is not None and before.is_file():
+            yield _torch_form("float", load_model(before)[0], seed)
+        integer = model
+    else:
+        yield _torch_form("float", model, seed)
+        integer = FSVAE(replace(config.model, arithmetic="integer"))
+        integer.load_state_dict(model.state_dict(), strict=False)
+        set_scales(integer, model, 1.0, mean_square)
+    yield _torch_form("integers", integer.eval(), seed)
+    file = path.with_name("model.net")
+    if file.is_file():
+        net = read_net(file)
+        shape = (config.model.image_channels, config.model.image_size, config.model.image_size)
+        if (net.image_shape, net.ticks, net.lag, net.k) != (
+                shape, config.model.ticks, config.model.lag, config.model.k):
+            raise UserError(f"{file}: is not of {path}; export it again with export-netx")
+        yield _chip_form(net, model, seed)
+
+
+def _torch_form(name: str, model, seed: int) -> Form:
+    import torch
+
+    from train.activity import recording
+    from train.trainer import stream
+
+    def reconstruct(images, first: int):
+        with torch.no_grad():
+            return model(images, stream(seed, "evaluation", 2, first)).image
+
+    def generate(count: int, first: int):
+        return model.generate(count, stream(seed, "evaluation", 3, first))[0]
+
+    def activity(mode: str, images):
+        with torch.no_grad(), recording(model) as heard:
+            if mode == "reconstruct":
+                reconstruct(images, 0)
+            else:
+                generate(len(images), 0)
+        return heard
+
+    return Form(name, reconstruct, generate, activity if hasattr(model, "prior") else None, model)
+
+
+def _chip_form(net, model, seed: int) -> Form:
+    import torch
+
+    from lava_models.reference import Reference, decode_images, encode_images
+    from lava_models.rule30 import ChipBits
+    from train.activity import Activity
+
+    bits = {mode: ChipBits.of(net, mode, seed) for mode in ("reconstruct", "generate")}
+    reference = {mode: Reference(net, mode) for mode in bits}
+
+    def run(mode: str, first: int, count: int, images=None, watch=()):
+        graded = None if images is None else encode_images(net, images.numpy())
+        return reference[mode].run(bits[mode].samples(first, count), graded, watch=watch)
+
+    def reconstruct(images, first: int):
+        voltage = run("reconstruct", first, len(images), images).voltage
+        return torch.from_numpy(decode_images(net, voltage))
+
+    def generate(count: int, first: int):
+        return torch.from_numpy(decode_images(net, run("generate", first, count).voltage))
+
+    def activity(mode: str, images):
+        heard = Activity()
+        for first in range(0, len(images), 32):  # every spike of every layer takes room
+            part = images[first:first + 32]
+            result = run(mode, first, len(part), part if mode == "reconstruct" else None, None)
+            for name, spikes in result.spikes.items():
+                heard.add(name, torch.from_numpy(spikes).transpose(0, 1).float())
+        return heard
+
+    return Form("chip", reconstruct, generate, activity, model)
+
+
+def score_form(form: Form, test, samples: int, frechet, inception, on_images: Callable
+               ) -> tuple[Scores, object]:
+    """Scores of one form, and its generated images (samples, C, H, W).
+
+    Args:
+        test: test images float (N, C, H, W) in [-1, 1].
+        samples: images to generate.
+        frechet, inception: of train.scores, or None.
+        on_images: called with a number of images done.
+    """
+    import torch
+
+    from export.operations import ann_operations, operations, published_operations, rates
+
+    error = 0.0
+    for first in range(0, len(test), BATCH):
+        batch = test[first:first + BATCH]
+        error += float((form.reconstruct(batch, first) - batch).square().mean()) * len(batch)
+        on_images(len(batch))
+    drawn = []
+    for first in range(0, samples, BATCH):
+        drawn.append(form.generate(min(BATCH, samples - first), first))
+        on_images(len(drawn[-1]))
+    drawn = torch.cat(drawn)
+    few, modes = test[:RATE_IMAGES], ("reconstruct", "generate")
+    fired, work, published = {}, {}, None
+    for mode in modes:
+        if form.activity is None:
+            work[mode] = asdict(ann_operations(form.model, mode))
+            continue
+        heard = form.activity(mode, few)
+        fired[mode] = rates(heard, form.model, len(few))
+        work[mode] = asdict(operations(form.model, heard, len(few), mode))
+        if mode == "reconstruct" and form.name == "float":
+            published = asdict(published_operations(form.model, heard, len(few)))
+    scores = Scores(form.name, error / len(test), frechet and frechet.score(drawn),
+                    inception and inception.score(drawn), fired, work, published)
+    return scores, drawn

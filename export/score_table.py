@@ -1,0 +1,117 @@
+"""The scores as a table below the published ones: Markdown for README, rich for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+PUBLISHED = {
+    "mnist": (("ANN VAE, as published", .048, 17.09), ("FSVAE, as published", .031, 35.54),
+              ("ESVAE, as published", .013, 10.99)),
+    "fashion-mnist": (("ANN VAE, as published", .050, 18.08), ("FSVAE, as published", .031, 15.75),
+                      ("ESVAE, as published", .019, 11.13)),
+    "cifar10": (("ANN VAE, as published", .105, 196.9), ("FSVAE, as published", .066, 133.9),
+                ("ESVAE, as published", .045, 14.74)),
+    "celeba": (("ANN VAE, as published", .059, 156.9), ("FSVAE, as published", .051, 112.9),
+               ("ESVAE, as published", .034, 51.93)),
+}
+"""Reconstruction error in [-1, 1] and autoencoder Fréchet distance (train-mode autoencoder): FSVAE,
+AAAI 2022, Table 1; ESVAE, its repository."""
+
+_COLUMNS = ("model", "reconstruction", "Fréchet, train mode", "Fréchet, eval mode", "spikes / "
+            "neuron and tick", "million synops: reconstruct", "generate", "trained")
+_FORMS = {"float": "float", "integers": "integers, PyTorch", "chip": "on chip (integer reference)"}
+
+
+def rows(record: dict) -> list[list[str]]:
+    """Cells of the table, published rows first."""
+    out = [[name, f"{error:.3f}", f"{frechet:.2f}", "-", "-", "-", "-", "-"]
+           for name, error, frechet in PUBLISHED.get(record["dataset"], ())]
+    for row in record["rows"]:
+        kind = row["kind"].upper() + ("" if row["kind"] == "ann" else
+                                      f", T = {row['ticks']}, L = {row['lag']}")
+        name = f"{kind}, {_FORMS[row['form']]}" + _spread(row)
+        frechet = row["frechet"] or {}
+        rates = row["rates"].get("reconstruct", {})
+        mean = _mean_rate(rates) if rates else None
+        unit = "accumulates" if rates else "multiplies"
+        work = [f"{row['operations'][mode][unit] / 1e6:.1f}" + ("" if rates else " MAC")
+                for mode in ("reconstruct", "generate")]
+        out.append([name, f"{row['reconstruction']:.4f}",
+                    *(f"{frechet[k]:.2f}" if frechet else "-" for k in ("train_bn", "eval_bn")),
+                    "-" if mean is None else f"{mean:.3f}", *work, row["trained"]])
+    return out
+
+
+def _spread(row: dict) -> str:
+    return "" if not row["inception"] else (
+        f" (FID {row['inception']['fid']:.1f}, IS {row['inception']['inception_score']:.2f})")
+
+
+def _mean_rate(rates: dict[str, float]) -> float:
+    """Over layers, not neurons: what a layer typically does."""
+    return sum(rates.values()) / len(rates)
+
+
+def deployment(record: dict) -> list[str]:
+    """The cost of deployment, one line per model that has a float and a chip form."""
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in record["rows"]):
+        mine = {row["form"]: row for row in record["rows"] if row["model"] == model}
+        if not {"float", "chip"} <= mine.keys():
+            continue
+        a, b = mine["float"], mine["chip"]
+        line = (f"deployment of {model}: reconstruction {a['reconstruction']:.4f} -> "
+                f"{b['reconstruction']:.4f} ({b['reconstruction'] / a['reconstruction'] - 1:+.1%})")
+        if a["frechet"]:
+            before, after = (row["frechet"]["train_bn"] for row in (a, b))
+            line += f", Fréchet {before:.2f} -> {after:.2f} ({after / before - 1:+.1%})"
+        lines.append(line)
+    return lines
+
+
+def notes(record: dict) -> list[str]:
+    """What the numbers are."""
+    lines = [f"reconstruction: mean squared error, pixels in [-1, 1], {record['test_images']} "
+             f"test images. Fréchet: {record['samples']} generated images against these, "
+             + (f"autoencoder {record['autoencoder']['file']} "
+                f"({record['autoencoder']['sha256'][:12]}); train mode as published, which "
+                "depends on batches of 256; eval mode does not"
+                if record["autoencoder"] else "not computed: no --autoencoder given"),
+             "synops: spikes times synapses, borders and strides included, without clocks, random "
+             "bits and biases of the chip (run-lava's report has them). The FSVAE's image is "
+             "convolved once besides, in multiplications."]
+    if not record["inception"]:
+        lines.append("FID and Inception Score: not computed, no --inception weights given")
+    for row in record["rows"]:
+        if row["published_operations"]:
+            p = row["published_operations"]
+            lines.append(f"{row['model']} counted as the paper counts (a batch of 250, called an "
+                         f"image): {p['additions']:.2e} additions, {p['multiplications']:.2e} "
+                         "multiplications")
+    return lines
+
+
+def markdown(record: dict) -> str:
+    """Table, deployment and notes."""
+    body = [f"# Scores on {record['dataset']}", "", "| " + " | ".join(_COLUMNS) + " |",
+            "|-" + "|-:" * (len(_COLUMNS) - 2) + "|-|"]
+    body += ["| " + " | ".join(cells) + " |" for cells in rows(record)]
+    body += ["", *(f"**{line}**" for line in deployment(record)), "",
+             *(f"- {line}" for line in notes(record)), ""]
+    for row in record["rows"]:
+        body += [f"First {min(64, record['samples'])} samples, unselected, {row['model']}, "
+                 f"{_FORMS[row['form']]}:", "", f"![samples]({row['picture']})", ""]
+    return "\n".join(body)
+
+
+def terminal(record: dict) -> Group:
+    """The same for a terminal."""
+    table = Table()
+    for i, name in enumerate(_COLUMNS[:-1]):
+        table.add_column(name, justify="right" if i else "left")
+    for cells in rows(record):
+        table.add_row(*cells[:-1])
+    return Group(table, *(Text(line, style="bold") for line in deployment(record)),
+                 *(Text(line, style="dim") for line in notes(record)))
