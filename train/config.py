@@ -61,6 +61,9 @@ class ModelConfig:
     """Full width of the rectangle, half-width of the triangle, decay of the exponential."""
     reset_gradient: Literal["through", "ignore"] = "through"
     """Gradient through the reset: through it (FSVAE), or ignored (SLAYER)."""
+    latent_gradient: Literal["picked", "mean"] = "picked"
+    """Candidates of a latent channel that learn from the decoder: the one picked (FSVAE), or all
+    k, a k-th each: nearly the same expectation, less noise."""
     state_scale: int = 80
     """SLAYER's scale: membranes live on a grid of 1/(64 * scale); 80 holds V_th = 0.2 exactly."""
     arithmetic: Literal["float", "integer"] = "float"

@@ -113,6 +113,8 @@ class FSVAE(nn.Module):
     def pick(self, zeta: Tensor, choice: Tensor) -> Tensor:
         """z (..., C): of each channel's k candidates in zeta (..., C*k), the one chosen."""
         candidates = zeta.unflatten(-1, (self.config.latent, self.config.k))
+        if self.config.latent_gradient == "mean":
+            return _PickForAll.apply(candidates, choice)
         return candidates.gather(-1, choice[..., None]).squeeze(-1)
 
     def draw(self, batch: int, generator: Generator) -> Tensor:
@@ -241,6 +243,24 @@ class FSVAE(nn.Module):
             self.decode(z)
         for norm in norms:
             norm.momentum = TdBN.momentum
+
+
+class _PickForAll(torch.autograd.Function):
+    """The candidate chosen; its gradient is shared out among all k.
+
+    The choice is uniform and independent of everything, so candidate j gets the gradient with
+    chance 1/k. Giving a k-th of it to each keeps that expectation, but for what the gradient itself
+    depends on which was picked.
+    """
+
+    @staticmethod
+    def forward(ctx, candidates: Tensor, choice: Tensor) -> Tensor:
+        ctx.shape = candidates.shape
+        return candidates.gather(-1, choice[..., None]).squeeze(-1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return (grad / ctx.shape[-1])[..., None].expand(ctx.shape), None
 
 
 class Autoregressive(nn.Module):

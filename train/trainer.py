@@ -131,6 +131,9 @@ class Trainer:
             if config.start_from is not None:
                 checkpoint.load_weights(self.model, config.start_from)
             prepare(self.model)
+            if config.model.arithmetic == "integer" and not self.model.decoder[-1].neuron.scale:
+                raise UserError("--arithmetic integer: needs scales for its integers, which "
+                                "finetune-fsvae chooses from a trained float model")
             self.model.train()
             if config.start_from is None:
                 self.model.calibrate(self._batch(0, 0), self.latents)

@@ -1,0 +1,185 @@
+"""score-fsvae: the same scores for every form of a model, and operations counted both ways."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from export.cli import export_command
+from export.finetune import finetune_command
+from export.operations import ann_operations, operations, published_operations
+from export.score import score_command
+from lava_models import Reference, UserError, read_net
+from lava_models.rule30 import ChipBits
+from train.activity import Activity, fan_out, neuron_counts, recording, synops
+from train.ann import AnnVae
+from train.autoencoder import Autoencoder
+from train.checkpoint import load_model
+from train.cli import train_command
+from train.config import ModelConfig
+from train.fsvae import FSVAE
+
+PAPER = FSVAE(ModelConfig(), torch.Generator().manual_seed(0)).eval()
+
+
+@pytest.fixture(scope="module")
+def scored(digits_run, tmp_path_factory):
+    """Scores of a float model, its fine-tuned integers, both exported, and an ANN."""
+    folder = tmp_path_factory.mktemp("scored")
+    shutil.copy(digits_run / "model.pt", folder / "model.pt")
+    integer, ann = folder / "integer" / "model.pt", folder / "ann" / "model.pt"
+    finetune_command([str(folder / "model.pt"), "--epochs", "1", "--limit-batches", "2"])
+    export_command([str(integer), "--prove", "1", "--images", "8"])
+    train_command(["--dataset", "digits", "--model", "ann", "--run-dir", str(ann.parent),
+                   "--epochs", "1", "--limit-batches", "2"])
+    torch.manual_seed(0)
+    torch.save(Autoencoder.for_images(1, 16).state_dict(), folder / "encoder.pth")
+    code = score_command([str(folder / "model.pt"), str(integer), str(ann), "--autoencoder",
+                          str(folder / "encoder.pth"), "--samples", "300", "--images", "60"])
+    assert code == 0
+    return folder
+
+
+def test_record(scored):
+    record = json.loads((scored / "scores" / "scores.json").read_text())
+    forms = [(row["kind"], row["form"]) for row in record["rows"]]
+    assert forms == [("fsvae", "float"), ("fsvae", "integers"), ("fsvae", "float"),
+                     ("fsvae", "integers"), ("fsvae", "chip"), ("ann", "float")]
+    assert record["samples"] == 300 and record["test_images"] == 60
+    for row in record["rows"]:
+        assert 0 < row["reconstruction"] < 2 and row["frechet"]["train_bn"] > 0
+        assert row["operations"]["reconstruct"]["multiplies"] > 0
+        assert (scored / "scores" / row["picture"]).is_file()
+    same = [row["reconstruction"] for row in record["rows"] if row["form"] == "float"][:2]
+    assert same[0] == same[1]  # the fine-tuned model's float form is the model it started from
+    text = (scored / "scores" / "scores.md").read_text()
+    assert "deployment of" in text and "| ANN, float" in text and "counted as the paper" in text
+
+
+def test_chip_row_is_the_reference(scored):
+    """The chip's score, again from the file alone."""
+    net = read_net(scored / "integer" / "model.net")
+    record = json.loads((scored / "scores" / "scores.json").read_text())
+    chip = next(row for row in record["rows"] if row["form"] == "chip")
+    from lava_models.images import load_images
+    from lava_models.reference import decode_images, encode_images
+
+    images = load_images("digits", scored, 60, net.image_shape)
+    bits = ChipBits.of(net, "reconstruct", 0).samples(0, 60)
+    result = Reference(net, "reconstruct").run(bits, encode_images(net, images))
+    error = np.mean((decode_images(net, result.voltage) - images) ** 2)
+    assert error == pytest.approx(chip["reconstruction"], rel=1e-5)
+    spikes = result.spikes["decoder.1"].mean()
+    assert chip["rates"]["reconstruct"]["decoder.1"] == pytest.approx(spikes, rel=1e-5)
+
+
+def test_frechet_needs_an_autoencoder_and_says_so(digits_run, tmp_path, capsys):
+    shutil.copy(digits_run / "model.pt", tmp_path / "model.pt")
+    score_command([str(tmp_path / "model.pt"), "--samples", "4", "--images", "4"])
+    assert "no --autoencoder given" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["nowhere.pt"], "nowhere.pt: no such file"),
+    (["MODEL", "--samples", "1"], "--samples 1: a distance needs"),
+    (["MODEL", "--autoencoder", "nowhere.pth"], "nowhere.pth: no such file"),
+    (["MODEL", "--inception", "nowhere.pth"], "FID and Inception Score need"),
+])
+def test_bad_input(scored, tmp_path, arguments, message):
+    model = str(scored / "model.pt")
+    with pytest.raises(UserError, match=message):
+        score_command([model if a == "MODEL" else a for a in arguments]
+                      + ["--out", str(tmp_path / "out")])
+
+
+def test_net_of_another_model_is_refused(scored, digits_run, tmp_path):
+    train_command(["--dataset", "digits", "--run-dir", str(tmp_path), "--hidden", "8", "16",
+                   "--latent", "8", "--k", "4", "--ticks", "8", "--bottleneck", "16", "24",
+                   "--epochs", "1", "--limit-batches", "1"])
+    shutil.copy(scored / "integer" / "model.net", tmp_path / "model.net")
+    with pytest.raises(UserError, match="model.net: is not of"):
+        score_command([str(tmp_path / "model.pt"), "--samples", "4", "--images", "4"])
+
+
+# --- counting ---
+
+
+def _uniform(rate: float) -> Activity:
+    """Every neuron of the paper's network fires at `rate` for 16 ticks, in one image."""
+    counts = neuron_counts(PAPER)
+    return Activity({k: torch.full((n,), rate * 16) for k, n in counts.items()},
+                    {k: [torch.tensor(rate * n)] * 16 for k, n in counts.items()})
+
+
+def test_published_table_is_reproduced():
+    """At a mean rate of .30: the paper's 5.0e10 additions and 5.6e8 multiplications."""
+    p = published_operations(PAPER, _uniform(0.3), 1)
+    assert p.additions == pytest.approx(5.14e10, rel=2e-3)
+    assert p.multiplications == pytest.approx(5.62e8, rel=2e-3)
+
+
+def test_fan_out_counts_real_synapses():
+    """Sums over the unrolled synapses of an exported network; 1 of them by hand."""
+    table = fan_out(PAPER)
+    corner = table["decoder.4", "decoder.5"].view(32, 32, 32)
+    assert corner[0, 0, 0] == 4 and corner[0, 5, 5] == 9
+    assert table["posterior.2", "selection"].unique().tolist() == [2]
+    assert int(table["decoder.3", "decoder.4"].sum()) == 2262016  # 2.26 M with borders
+    work = operations(PAPER, _uniform(0.3), 1, "reconstruct")
+    assert 45e6 < work.accumulates < 55.2e6  # 55.2 M without borders
+    assert operations(PAPER, _uniform(0.3), 1, "generate").accumulates < work.accumulates
+    assert operations(PAPER, _uniform(0.0), 1, "reconstruct").accumulates == 0
+
+
+def test_synops_equal_those_of_the_chip(scored):
+    """PyTorch's geometric count against lava_models' count of the same file's synapses."""
+    from lava_models.synapse import unroll
+
+    net = read_net(scored / "integer" / "model.net")
+    model = load_model(scored / "integer" / "model.pt")[0]
+    table = fan_out(model)
+    layers = dict(net.named_layers())
+    for (source, target), counts in table.items():
+        if target == "selection" or source == "selection":
+            continue
+        matrix = unroll(layers[target]).tocsc()
+        mine = np.diff(matrix.indptr)[:len(counts)]
+        ours = counts.numpy()
+        assert (mine <= ours).all()  # a weight that rounds to 0 is no synapse
+        assert mine.sum() > 0.8 * ours.sum(), (source, target)
+
+
+def test_ann():
+    """1 180 641 parameters; 1.02e7 multiply-accumulates without borders, fewer with them."""
+    model = AnnVae(ModelConfig(kind="ann"))
+    assert sum(p.numel() for p in model.parameters()) == 1180641
+    assert 8e6 < ann_operations(model, "reconstruct").multiplies < 1.02e7
+    assert ann_operations(model, "generate").multiplies < 6e6
+
+
+def test_recording_hears_every_layer_once():
+    model = FSVAE(ModelConfig(image_size=8, hidden=(4, 8), latent=6, k=4, bottleneck=(8, 8),
+                              ticks=5), torch.Generator().manual_seed(0)).train()
+    image = torch.rand(3, 1, 8, 8) * 2 - 1
+    generator = torch.Generator().manual_seed(1)
+    model.calibrate(image, generator)
+    from train.config import LossConfig
+
+    with recording(model) as heard:
+        output = model(image, generator, LossConfig(scheduled_first_tick=1), chance=1.0)
+    assert set(heard.spikes) == set(neuron_counts(model))
+    assert torch.equal(heard.spikes["selection"], output.latents.sum((0, 1)))
+    assert torch.equal(heard.spikes["posterior.2"], output.posterior.sum((0, 1)))
+    assert torch.equal(heard.spikes["prior.2"], output.prior.sum((0, 1)))  # rehearsals not counted
+    assert all(len(ticks) in (1, 5) for name, ticks in heard.ticks.items() if name != "encoder.0")
+    price = synops(heard, fan_out(model))
+    price.backward()
+    assert model.encoder[1].synapse.weight.grad.abs().sum() > 0
+    assert float(price) == pytest.approx(
+        float(synops(heard, fan_out(model), "prior"))
+        + sum(float(heard.spikes[s].flatten() @ n) for (s, t), n in fan_out(model).items()
+              if "prior" in s + t))
