@@ -1,5 +1,6 @@
 """run-lava: run a model.net as a Lava process graph; images, pictures and a report.
 
+    run-lava                             # 8 digits of the network that comes with the package
     run-lava runs/digits-0/model.net --mode reconstruct --dataset digits
     run-lava runs/mnist-0/model.net --samples 16 --seed 3
 """
@@ -11,11 +12,17 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from lava_models.files import UserError, check_writable, replacing, run_command
+
+PRETRAINED = Path(__file__).parent / "pretrained" / "mnist.net"
+"""What it is: the README.md beside it."""
+PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
 
 
 def main() -> None:
@@ -27,8 +34,8 @@ def main() -> None:
 class Command:
     """Run a model.net as a Lava process graph and report what it did."""
 
-    net: Path
-    """model.net of export-netx."""
+    net: Annotated[Path | None, tyro.conf.Positional] = None
+    """model.net of export-netx (default: the MNIST network that comes with this package)."""
     backend: Literal["sim", "loihi2"] = "sim"
     """sim: Lava's CPU simulator. loihi2: a chip, needs Intel's Loihi extension."""
     mode: Literal["generate", "reconstruct"] = "generate"
@@ -50,7 +57,8 @@ class Command:
     data_dir: Path = Path("data")
     """Folder of the data set."""
     out: Path | None = None
-    """Where results go (default: a folder named after the mode, beside model.net)."""
+    """Where results go (default: a folder named after the mode, beside model.net; for the network
+    that comes with the package, in runs/pretrained-mnist)."""
     force: bool = False
     """Write over earlier results in that folder."""
     check: bool = True
@@ -63,10 +71,12 @@ def run_lava_command(arguments: list[str]) -> int:
     Raises:
         UserError: whatever is wrong with the input, in one line.
     """
-    import tyro
-
-    command = tyro.cli(Command, args=arguments, prog="run-lava",
-                       config=(tyro.conf.PositionalRequiredArgs,))
+    command = tyro.cli(Command, args=arguments, prog="run-lava")
+    beside = PRETRAINED_RUNS
+    if command.net is None:
+        command = replace(command, net=PRETRAINED)
+    else:
+        beside = command.net.parent
     if command.samples < 1:
         raise UserError(f"--samples {command.samples}: expected at least 1")
     if command.seed < 0:
@@ -83,7 +93,7 @@ def run_lava_command(arguments: list[str]) -> int:
     from lava_models.hdf5 import read_net
 
     net = read_net(command.net)
-    out = command.out or command.net.parent / command.mode
+    out = command.out or beside / command.mode
     report = out / "report" / "report.json"
     if report.exists() and not command.force:
         raise UserError(f"{out}: already holds results; replace them with --force or choose "

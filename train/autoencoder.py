@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def load_autoencoder(path: Path) -> Autoencoder:
         model = Autoencoder(widths[0].shape[1], hidden, latent, bottom)
         model.load_state_dict(state)
     except (pickle.UnpicklingError, RuntimeError, KeyError, IndexError, AttributeError, EOFError,
-            ValueError, TypeError) as error:
+            ValueError, TypeError, struct.error) as error:
         raise UserError(f"{path}: not an autoencoder's weights "
                         f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
                         "expected the authors' file or one of train-autoencoder") from None

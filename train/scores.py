@@ -6,6 +6,7 @@ supplies. Both take images (N, C, H, W) in [-1, 1].
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,9 @@ class Inception:
         from torchmetrics.image.inception import InceptionScore as Score
 
         self._fid = FrechetInceptionDistance(feature=features, reset_real_features=False)
-        self._score = Score(feature=logits, splits=10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it keeps the logits: 20 MB
+            self._score = Score(feature=logits, splits=10)
         for batch in reference.split(256):
             self._fid.update(_to_rgb(batch), real=True)
 

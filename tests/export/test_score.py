@@ -183,3 +183,29 @@ def test_recording_hears_every_layer_once():
         float(synops(heard, fan_out(model), "prior"))
         + sum(float(heard.spikes[s].flatten() @ n) for (s, t), n in fan_out(model).items()
               if "prior" in s + t))
+
+
+def test_colour_images(tmp_path):
+    """A folder of generated colour pictures goes the same way: model, autoencoder, scores."""
+    from PIL import Image
+
+    from train.autoencoder import train_autoencoder_command
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    for i in range(40):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((70, 64)).save(tmp_path / "data" / f"{i:02d}.png")
+    data = ["--dataset", "folder", "--data-dir", str(tmp_path / "data")]
+    train_command([*data, "--run-dir", str(tmp_path / "run"), "--hidden", "4", "4", "4", "4", "4",
+                   "--latent", "6", "--k", "4", "--bottleneck", "8", "8", "--ticks", "2",
+                   "--epochs", "1", "--limit-batches", "1", "--batch-size", "8"])
+    encoder = tmp_path / "encoder.pth"
+    train_autoencoder_command([*data, "--out", str(encoder), "--steps", "2", "--batch-size", "4"])
+    large = Autoencoder.for_images(3, 64)
+    assert len(large.encoder) == 5 and large.latent_layer.out_features == 128
+    score_command([str(tmp_path / "run" / "model.pt"), "--autoencoder", str(encoder), "--samples",
+                   "8"])
+    rows = json.loads((tmp_path / "run" / "scores" / "scores.json").read_text())["rows"]
+    assert [row["form"] for row in rows] == ["float", "integers"]
+    assert all(row["frechet"]["eval_bn"] > 0 for row in rows)

@@ -33,7 +33,8 @@ def test_price_lowers_synops(swept):
         assert priced["reconstruct_synops"] < 0.9 * free["reconstruct_synops"]
         assert priced["generate_synops"] < 0.9 * free["generate_synops"]
     assert (swept / "sweep.md").read_text().count("\n| 4 |") == 4
-    assert Image.open(swept / "sweep.png").width > 400
+    with Image.open(swept / "sweep.png") as picture:
+        assert picture.width > 400
     assert (swept / "T4-L4-w3" / "model.pt").is_file()
 
 
