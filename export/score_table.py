@@ -108,9 +108,11 @@ def markdown(record: dict) -> str:
 
 def terminal(record: dict) -> Group:
     """The same for a terminal."""
-    table = Table()
-    for i, name in enumerate(_COLUMNS[:-1]):
-        table.add_column(name, justify="right" if i else "left")
+    table = Table(title="Fréchet: train and eval mode of the autoencoder; rate: spikes per neuron "
+                        "and tick; million synops", title_justify="left")
+    for i, name in enumerate(("model", "error", "F train", "F eval", "rate", "reconstr.",
+                              "generate")):
+        table.add_column(name, justify="right" if i else "left", no_wrap=True)
     for cells in rows(record):
         table.add_row(*cells[:-1])
     return Group(table, *(Text(line, style="bold") for line in deployment(record)),

@@ -1,4 +1,5 @@
 """Learns: the Fully Spiking VAE on lava-dl SLAYER blocks, and its training.
 
-Reading order: config, neuron, norm, blocks, fsvae, losses, data, trainer, cli.
+Reading order: config, neuron, norm, blocks, fsvae, losses, data, trainer, cli; then integers
+(quantisation-aware training), activity (spikes and synops), ann, autoencoder, scores.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -147,3 +149,27 @@ def test_readout_is_the_leaky_sum():
             u = keep * u + current + readout.bias[:, None, None]
         torch.testing.assert_close(readout(spikes), u, atol=1e-5, rtol=1e-5)
     assert keep == pytest.approx(0.8, abs=1e-3)
+
+
+def test_gradient_to_all_candidates():
+    """What is picked is the same; the gradient goes to one candidate, or a k-th to each."""
+    zeta = (torch.rand(5, 3, 24, generator=_generator()) < 0.5).float()
+    grads = {}
+    for how in ("picked", "mean"):
+        model = FSVAE(dataclasses.replace(SMALL, latent_gradient=how), _generator())
+        choice = model.draw(3, _generator(2))
+        x = zeta.clone().requires_grad_()
+        z = model.pick(x, choice)
+        assert torch.equal(z, FSVAE(SMALL, _generator()).pick(zeta, choice))
+        (z * torch.arange(1.0, 7.0)).sum().backward()
+        grads[how] = x.grad.unflatten(-1, (6, 4))
+    assert torch.equal(grads["picked"].sum(-1), torch.arange(1.0, 7.0).expand(5, 3, 6))
+    assert torch.equal(grads["mean"], (torch.arange(1.0, 7.0) / 4)[:, None].expand(5, 3, 6, 4))
+
+
+def test_readout_may_start_small():
+    model, small = (FSVAE(dataclasses.replace(SMALL, readout_init=s), _generator())
+                    for s in (1.0, 0.1))
+    for (name, a), b in zip(model.named_parameters(), small.parameters()):
+        scale = 0.1 if name == "decoder.3.synapse.weight" else 1.0
+        torch.testing.assert_close(b, scale * a)

@@ -14,6 +14,8 @@ from lava_models.reference import Reference, encode_images
 from lava_models.rule30 import ChipBits
 from train.config import ModelConfig
 from train.fsvae import FSVAE
+from train.integers import IntegerLif
+from train.neuron import Lif, Surrogate
 
 
 def _models(lag: int) -> tuple[FSVAE, FSVAE]:
@@ -111,3 +113,34 @@ def _loss():
     from train.config import LossConfig
 
     return LossConfig()
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+def test_compiled_loops_leak_as_the_operators(dilation, monkeypatch):
+    """Several truncated leaks per tick: values, gradients of both paths, and plain integers."""
+    surrogate = Surrogate("triangle", 0.2, 1.0, 0.2)
+    lif = IntegerLif(0.2, 0.25, 80, surrogate, "through", None, dilation=dilation)
+    lif.set_scale(300.0)
+    generator = torch.Generator().manual_seed(0)
+    current = 2 * torch.randint(-40, 60, (9, 3, 5), generator=generator).float()
+    grad = torch.randn(9, 3, 5, generator=generator)
+    results = []
+    for compiled in (True, False):
+        monkeypatch.setattr(Lif, "runs_compiled", lambda self, _, c=compiled: c)
+        x = current.clone().requires_grad_()
+        spikes, after = lif(x)
+        (spikes * grad).sum().backward()
+        results.append((spikes.detach(), after.detach(), x.grad))
+    for a, b in zip(*results):
+        torch.testing.assert_close(a, b)
+    assert 0.1 < results[0][0].mean() < 0.9
+    register = round(4096 * (1 - 0.25 ** (1 / dilation)))  # design: dv of the chip
+    v = np.zeros((3, 5), np.int64)
+    for t in range(9):
+        for _ in range(dilation):
+            v = np.sign(v) * (np.abs(v) * (4096 - register) // 4096)
+        v = v + 64 * current[t].numpy().astype(np.int64)
+        fired = v > 60 * 64
+        assert np.array_equal(fired, results[0][0][t].bool().numpy())
+        v[fired] = 0
+    assert np.array_equal(v, results[0][1].numpy() * 64)

@@ -138,3 +138,59 @@ def test_loss_falls_as_the_authors_does(tmp_path, shared_data):
             (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert rows[0]["reconstruction"] > 0.5
     assert rows[-1]["reconstruction"] < 0.35
+
+
+def test_starts_from_other_weights(tmp_path):
+    """Same layers, another T and lag; other layers are refused."""
+    _trainer(tmp_path / "a").run()
+    model = tmp_path / "a" / "model.pt"
+    longer = _trainer(tmp_path / "b", "--start-from", str(model), "--ticks", "6", "--lag", "2")
+    for name, value in load(model)["model"].items():
+        assert torch.equal(longer.model.state_dict()[name], value), name
+    longer.run()
+    assert load_model(tmp_path / "b" / "model.pt")[1].start_from == model
+    with pytest.raises(UserError, match="its layers are not those of this model"):
+        _trainer(tmp_path / "c", "--start-from", str(model), "--latent", "7")
+    assert not (tmp_path / "c" / "config.toml").exists()
+
+
+def test_learning_rate(tmp_path):
+    trainer = _trainer(tmp_path / "a", "--lr", "1", "--lr-schedule", "cosine", "--warmup-steps",
+                       "2")
+    rates = []
+    for trainer.epoch, trainer.step in [(e, s) for e in range(2) for s in range(3)]:
+        rates.append(trainer._learning_rate())
+    assert rates[0] == pytest.approx(1 / 3)
+    assert rates[2] == pytest.approx(0.05 + 0.95 * 0.75)
+    assert rates[3] == pytest.approx(0.05 + 0.95 * 0.5)
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+
+
+def test_price_of_synops_is_in_the_loss(tmp_path):
+    from train.activity import recording, synops
+
+    free = _trainer(tmp_path / "a", "--synop-weight", "1e-9")
+    priced = _trainer(tmp_path / "b", "--synop-weight", "2")
+    with recording(priced.model) as heard:
+        image = priced._batch(0, 0)
+        output = priced.model(image, priced.latents, priced.config.loss, priced._chance())
+    loss = priced.model.losses(output, image, priced.config.loss)
+    millions = float(synops(heard, priced.fan_out)) / len(image) / 1e6
+    priced = _trainer(tmp_path / "c", "--synop-weight", "2")
+    assert float(priced._train_step().total) == pytest.approx(
+        float(loss.total) + 2 * millions, rel=1e-4)
+    assert float(free._train_step().total) == pytest.approx(float(loss.total), rel=1e-4)
+    with pytest.raises(UserError, match="--synop-weight 1.0: expected 0 for --model ann"):
+        train_command([*TINY, "--model", "ann", "--synop-weight", "1", "--run-dir",
+                       str(tmp_path / "d")])
+
+
+def test_ann_trains_and_resumes(tmp_path):
+    options = ("--model", "ann", "--epochs", "3")
+    _trainer(tmp_path / "a", *options).run()
+    _trainer(tmp_path / "b", *options).run(until=lambda epoch, step: (epoch, step) == (1, 2))
+    _trainer(tmp_path / "b", *options, resume=True).run()
+    a, b = _weights(tmp_path / "a"), _weights(tmp_path / "b")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    rows = [json.loads(r) for r in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"]
