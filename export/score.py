@@ -148,8 +148,9 @@ def _score(command: Command, arguments: list[str]) -> int:
 def _about(config, state) -> str:
     """How a model was trained, in a phrase."""
     o = config.optim
-    epochs = f"{state['epoch']} epochs" if o.limit_batches is None else (
-        f"{state['epoch']} x {o.limit_batches} steps")
+    epochs = f"{state['epoch']} epoch{'s' * (state['epoch'] > 1)}"
+    if o.limit_batches is not None:
+        epochs = f"{state['epoch']} x {o.limit_batches} steps"
     start = " from float weights" if config.model.arithmetic == "integer" else (
         " from other weights" if config.start_from else "")
     return f"{epochs}, batch {o.batch_size}, {o.precision}, seed {config.seed}{start}"

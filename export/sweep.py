@@ -39,7 +39,7 @@ class Command:
     """Values of T."""
     lags: tuple[int, ...] = (1, 2, 4)
     """Values of L."""
-    weights: tuple[float, ...] = (0.0, 0.003, 0.03)
+    weights: tuple[float, ...] = (0.0, 0.001, 0.01)
     """Values of --synop-weight: loss per million synops and image."""
     steps: int = 200
     """Training steps per point."""

@@ -205,9 +205,8 @@ class Trainer:
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16,
                             enabled=c.optim.precision == "bfloat16"):
-            output, price = self._forward(image)
-        local = self.model.losses(output, image, c.loss)
-        local = dataclasses.replace(local, total=local.total + price)
+            output, price = self._forward(image, self.latents, self._chance())
+        local = self._losses(output, image, price)
         self.optimizer.zero_grad(set_to_none=True)
         (local.total / self.ranks.size).backward()
         values = torch.stack([local.total, local.reconstruction, local.distance]).detach()
@@ -224,15 +223,20 @@ class Trainer:
             self.sums[i] += value
         return loss
 
-    def _forward(self, image: Tensor) -> tuple[object, Tensor | float]:
+    def _forward(self, image: Tensor, generator: Generator, chance: float = 0.0
+                 ) -> tuple[object, Tensor | float]:
         """The model's output and the price of its synops."""
         loss = self.config.loss
         if not loss.synop_weight:
-            return self.model(image, self.latents, loss, self._chance()), 0.0
+            return self.model(image, generator, loss, chance), 0.0
         with recording(self.model) as activity:
-            output = self.model(image, self.latents, loss, self._chance())
+            output = self.model(image, generator, loss, chance)
         millions = synops(activity, self.fan_out) / len(image) / 1e6
         return output, loss.synop_weight * millions
+
+    def _losses(self, output, image: Tensor, price: Tensor | float) -> Losses:
+        loss = self.model.losses(output, image, self.config.loss)
+        return dataclasses.replace(loss, total=loss.total + price)
 
     def _learning_rate(self) -> float:
         o = self.config.optim
@@ -304,7 +308,8 @@ class Trainer:
         sums = [0.0, 0.0, 0.0]
         for batch in images.split(size):
             image = to_float(batch).to(self.device)
-            loss = self.model.losses(self.model(image, generator), image, self.config.loss)
+            output, price = self._forward(image, generator)
+            loss = self._losses(output, image, price)
             for i, value in enumerate((loss.total, loss.reconstruction, loss.distance)):
                 sums[i] += value.item() * len(batch) / len(images)
         return dict(zip(("loss", "reconstruction", "distance"), sums))

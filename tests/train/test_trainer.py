@@ -179,6 +179,10 @@ def test_price_of_synops_is_in_the_loss(tmp_path):
     priced = _trainer(tmp_path / "c", "--synop-weight", "2")
     assert float(priced._train_step().total) == pytest.approx(
         float(loss.total) + 2 * millions, rel=1e-4)
+    seen = [t.evaluate(t.validation[:20])  # the best epoch is chosen with it
+            for t in (free, _trainer(tmp_path / "e", "--synop-weight", "200"))]
+    assert seen[0]["reconstruction"] == seen[1]["reconstruction"]
+    assert seen[1]["loss"] > seen[0]["loss"] + 100 * millions
     assert float(free._train_step().total) == pytest.approx(float(loss.total), rel=1e-4)
     with pytest.raises(UserError, match="--synop-weight 1.0: expected 0 for --model ann"):
         train_command([*TINY, "--model", "ann", "--synop-weight", "1", "--run-dir",
