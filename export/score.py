@@ -113,7 +113,6 @@ def _score(command: Command, arguments: list[str]) -> int:
                TextColumn("{task.completed}/{task.total} images"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         for path, model, config, state in loaded:
-            about = _about(config, state)
             for form in forms(model, config, path, command.seed, float(test.square().mean())):
                 name = f"{path}: {form.name}"
                 task = progress.add_task(name, total=len(test) + command.samples)
@@ -123,7 +122,8 @@ def _score(command: Command, arguments: list[str]) -> int:
                 progress.remove_task(task)
                 picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
                 save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
-                rows.append({"model": str(path), "kind": config.model.kind, "trained": about,
+                rows.append({"model": str(path), "kind": config.model.kind,
+                             "trained": history(config, state, form.name == "float"),
                              "ticks": config.model.ticks, "lag": config.model.lag,
                              "picture": picture, **asdict(scores)})
                 console.print(f"{name}: reconstruction {scores.reconstruction:.4f}"
@@ -145,15 +145,29 @@ def _score(command: Command, arguments: list[str]) -> int:
     return 0
 
 
-def _about(config, state) -> str:
-    """How a model was trained, in a phrase."""
-    o = config.optim
-    epochs = f"{state['epoch']} epoch{'s' * (state['epoch'] > 1)}"
+def history(config, state: dict, in_float: bool = False) -> str:
+    """How a model was trained, in a phrase, with what it started from as far as that is there.
+
+    Args:
+        in_float: leave training in integers out.
+    """
+    from train.checkpoint import load_model
+
+    integer = config.model.arithmetic == "integer"
+    before = ""
+    if config.start_from is not None:
+        before = "other weights"
+        if config.start_from.is_file():
+            before = history(*load_model(config.start_from)[1:])
+        if integer and in_float:
+            return before
+        before += ", then "
+    o, epochs = config.optim, state["epoch"]
+    length = f"{epochs} epoch{'s' * (epochs > 1)}"
     if o.limit_batches is not None:
-        epochs = f"{state['epoch']} x {o.limit_batches} steps"
-    start = " from float weights" if config.model.arithmetic == "integer" else (
-        " from other weights" if config.start_from else "")
-    return f"{epochs}, batch {o.batch_size}, {o.precision}, seed {config.seed}{start}"
+        length = f"{epochs} x {o.limit_batches} steps"
+    ticks = "" if config.model.kind == "ann" else f" at T = {config.model.ticks}"
+    return f"{before}{length} of batch {o.batch_size}{ticks}{' in integers' * integer}"
 
 
 def _source(path: Path | None) -> dict | None:

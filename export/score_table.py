@@ -93,11 +93,15 @@ def notes(record: dict) -> list[str]:
     return lines
 
 
+def table(record: dict) -> list[str]:
+    """Lines of the Markdown table."""
+    return ["| " + " | ".join(_COLUMNS) + " |", "|-" + "|-:" * (len(_COLUMNS) - 2) + "|-|",
+            *("| " + " | ".join(cells) + " |" for cells in rows(record))]
+
+
 def markdown(record: dict) -> str:
     """Table, deployment and notes."""
-    body = [f"# Scores on {record['dataset']}", "", "| " + " | ".join(_COLUMNS) + " |",
-            "|-" + "|-:" * (len(_COLUMNS) - 2) + "|-|"]
-    body += ["| " + " | ".join(cells) + " |" for cells in rows(record)]
+    body = [f"# Scores on {record['dataset']}", "", *table(record)]
     body += ["", *(f"**{line}**" for line in deployment(record)), "",
              *(f"- {line}" for line in notes(record)), ""]
     for row in record["rows"]:
@@ -108,12 +112,12 @@ def markdown(record: dict) -> str:
 
 def terminal(record: dict) -> Group:
     """The same for a terminal."""
-    table = Table(title="Fréchet: train and eval mode of the autoencoder; rate: spikes per neuron "
-                        "and tick; million synops", title_justify="left")
+    grid = Table(title="Fréchet: train and eval mode of the autoencoder; rate: spikes per neuron "
+                       "and tick; million synops", title_justify="left")
     for i, name in enumerate(("model", "error", "F train", "F eval", "rate", "reconstr.",
                               "generate")):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+        grid.add_column(name, justify="right" if i else "left", no_wrap=True)
     for cells in rows(record):
-        table.add_row(*cells[:-1])
-    return Group(table, *(Text(line, style="bold") for line in deployment(record)),
+        grid.add_row(*cells[:-1])
+    return Group(grid, *(Text(line, style="bold") for line in deployment(record)),
                  *(Text(line, style="dim") for line in notes(record)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,10 @@ def test_record(scored):
         assert 0 < row["reconstruction"] < 2 and row["frechet"]["train_bn"] > 0
         assert row["operations"]["reconstruct"]["multiplies"] > 0
         assert (scored / "scores" / row["picture"]).is_file()
+    trained = [row["trained"] for row in record["rows"]]
+    assert trained[2:4] == ["2 epochs of batch 64 at T = 4", "2 epochs of batch 64 at T = 4, then "
+                            "1 x 2 steps of batch 64 at T = 4 in integers"]
+    assert trained[-1] == "1 x 2 steps of batch 64"
     same = [row["reconstruction"] for row in record["rows"] if row["form"] == "float"][:2]
     assert same[0] == same[1]  # the fine-tuned model's float form is the model it started from
     text = (scored / "scores" / "scores.md").read_text()
@@ -103,6 +108,18 @@ def test_net_of_another_model_is_refused(scored, digits_run, tmp_path):
     shutil.copy(scored / "integer" / "model.net", tmp_path / "model.net")
     with pytest.raises(UserError, match="model.net: is not of"):
         score_command([str(tmp_path / "model.pt"), "--samples", "4", "--images", "4"])
+
+
+def test_tables_in_the_repository_are_the_commands():
+    """README's and the card's tables are what score-fsvae made of its record, to the letter."""
+    from export.score_table import deployment, table
+
+    folder = Path(__file__).parents[2]
+    card = folder / "lava_models" / "pretrained"
+    record = json.loads((card / "scores.json").read_text())
+    for text in ((folder / "README.md").read_text(), (card / "README.md").read_text()):
+        assert "\n".join(table(record)) in text
+        assert all(line in text for line in deployment(record))
 
 
 # --- counting ---
