@@ -80,7 +80,8 @@ def _score(command: Command, arguments: list[str]) -> int:
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from export.score_table import markdown, terminal
+    from export.curve import describe, draw_curves, learning_curve
+    from export.score_table import PUBLISHED, markdown, terminal
     from lava_models.console import make_console
     from lava_models.files import replacing
     from lava_models.pictures import save_grid
@@ -135,6 +136,11 @@ def _score(command: Command, arguments: list[str]) -> int:
         "samples": command.samples, "seed": command.seed,
         "autoencoder": _source(command.autoencoder), "inception": _source(command.inception),
         "rows": rows, "provenance": provenance(["score-fsvae", *arguments])}
+    curves = {str(path): learning_curve(config, state) for path, _, config, state in loaded}
+    published = [(name, error) for name, error, _ in PUBLISHED.get(first.dataset, ())]
+    draw_curves(curves, published, out / "curve.png")
+    record["curves"] = [f"{path}: {describe(curve, name, error)}" for path, curve in curves.items()
+                        for name, error in published if curve]
     with replacing(out / "scores.json") as file:
         file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     with replacing(out / "scores.md") as file:

@@ -90,7 +90,7 @@ def notes(record: dict) -> list[str]:
             lines.append(f"{row['model']} counted as the paper counts (a batch of 250, called an "
                          f"image): {p['additions']:.2e} additions, {p['multiplications']:.2e} "
                          "multiplications")
-    return lines
+    return lines + record["curves"]
 
 
 def table(record: dict) -> list[str]:
@@ -104,6 +104,7 @@ def markdown(record: dict) -> str:
     body = [f"# Scores on {record['dataset']}", "", *table(record)]
     body += ["", *(f"**{line}**" for line in deployment(record)), "",
              *(f"- {line}" for line in notes(record)), ""]
+    body += ["![learning curve](curve.png)", ""]
     for row in record["rows"]:
         body += [f"First {min(64, record['samples'])} samples, unselected, {row['model']}, "
                  f"{_FORMS[row['form']]}:", "", f"![samples]({row['picture']})", ""]

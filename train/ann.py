@@ -69,13 +69,15 @@ class AnnVae(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) of latents (N, latent)."""
-        return torch.tanh(self.decoder(self.decoder_input(z).unflatten(1, self.bottom)))
+        x = self.decoder(self.decoder_input(z).unflatten(1, self.bottom))
+        return torch.tanh(x.float())
 
     def forward(self, image: Tensor, generator: Generator, loss: LossConfig | None = None,
                 chance: float = 0.0) -> Output:
         """Reconstruct; the last two arguments are the FSVAE's and do nothing here."""
         flat = self.encoder(image).flatten(1)
-        mean, log_variance = self.mean(flat), self.log_variance(flat)
+        # Under autocast the layers give bfloat16; what follows them is float32, as in the FSVAE.
+        mean, log_variance = self.mean(flat).float(), self.log_variance(flat).float()
         z = mean + self._noise(len(image), generator) * (log_variance / 2).exp()
         return Output(self.decode(z), mean, log_variance)
 

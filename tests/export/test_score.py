@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from export.cli import export_command
+from export.curve import Point, describe, learning_curve, predict_epochs
 from export.finetune import finetune_command
 from export.operations import ann_operations, operations, published_operations
 from export.score import score_command
@@ -120,6 +121,24 @@ def test_tables_in_the_repository_are_the_commands():
     for text in ((folder / "README.md").read_text(), (card / "README.md").read_text()):
         assert "\n".join(table(record)) in text
         assert all(line in text for line in deployment(record))
+
+
+def test_curve_goes_through_all_stages(scored):
+    _, config, state = load_model(scored / "integer" / "model.pt")
+    curve = learning_curve(config, state)
+    assert [p.epoch for p in curve] == [1, 2] and {p.ticks for p in curve} == {4}
+    assert (scored / "scores" / "curve.png").stat().st_size > 5000
+
+
+def test_prediction_of_a_power_law():
+    curve = [Point(e, 0.1 * e**-0.5, 8) for e in range(1, 7)]
+    assert predict_epochs(curve, 0.025) == pytest.approx(16)
+    assert predict_epochs(curve, 0.001) is None  # 10 000 epochs: too far to say
+    assert predict_epochs(curve[:2], 0.025) is None
+    assert "after about 16" in describe(curve, "it", 0.025)
+    assert "is reached" in describe(curve, "it", 0.05)
+    flat = [Point(e, 0.1, 8) for e in range(1, 5)]
+    assert "does not say" in describe(flat, "it", 0.02)
 
 
 # --- counting ---

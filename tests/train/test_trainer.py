@@ -189,8 +189,9 @@ def test_price_of_synops_is_in_the_loss(tmp_path):
                        str(tmp_path / "d")])
 
 
-def test_ann_trains_and_resumes(tmp_path):
-    options = ("--model", "ann", "--epochs", "3")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_ann_trains_and_resumes(tmp_path, precision):
+    options = ("--model", "ann", "--epochs", "3", "--precision", precision)
     _trainer(tmp_path / "a", *options).run()
     _trainer(tmp_path / "b", *options).run(until=lambda epoch, step: (epoch, step) == (1, 2))
     _trainer(tmp_path / "b", *options, resume=True).run()
