@@ -114,8 +114,9 @@ def export_command(arguments: list[str]) -> int:
                 progress.update(tasks[mode], completed=done, total=total)
 
             verdicts = prove(net, images, command.prove, command.seed, on_step)
+        before = "float" if config.model.arithmetic == "float" else "as trained"
         console.print(f"reconstruction error (mean squared, [-1, 1], {error.images} test images x "
-                      f"{error.draws} draws): float {error.float_model:.5f}, integer "
+                      f"{error.draws} draws): {before} {error.float_model:.5f}, integer "
                       f"{error.integer:.5f} ({error.change:+.1%})")
         for mode, verdict in verdicts.items():
             console.print(f"Lava (stock processes, CPU simulator) against the reference, {mode}, "
