@@ -63,8 +63,9 @@ def describe(curve: list[Point], name: str, error: float) -> str:
     epochs = predict_epochs(curve, error)
     if epochs is None:
         return f"{said}; whether it would reach {name}, {error:.3f}, the curve does not say"
-    return (f"{said}; as a power law through its epochs at T = {curve[-1].ticks} the curve reaches "
-            f"{name}, {error:.3f}, after about {epochs:.0f}")
+    last = sum(p.ticks == curve[-1].ticks for p in curve)
+    return (f"{said}; as a power law through its last {last} epochs the curve reaches {name}, "
+            f"{error:.3f}, after about {epochs:.0f}")
 
 
 def draw_curves(curves: dict[str, list[Point]], published: list[tuple[str, float]],

@@ -33,7 +33,8 @@ def rows(record: dict) -> list[list[str]]:
                                       f", T = {row['ticks']}, L = {row['lag']}")
         name = f"{kind}, {_FORMS[row['form']]}" + _spread(row)
         frechet = row["frechet"] or {}
-        rates = row["rates"].get("reconstruct", {})
+        rates = {name: rate for name, rate in row["rates"].get("reconstruct", {}).items()
+                 if not name.startswith("prior")}  # it runs beside, in PyTorch
         mean = _mean_rate(rates) if rates else None
         unit = "accumulates" if rates else "multiplies"
         work = [f"{row['operations'][mode][unit] / 1e6:.1f}" + ("" if rates else " MAC")

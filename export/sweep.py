@@ -11,6 +11,7 @@ that was cut goes on where it was.
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +98,10 @@ def _sweep(command: Command, arguments: list[str]) -> int:
                           else command.model.parent / "sweep")
     check_writable(out)
     points = list(itertools.product(command.ticks, command.lags, command.weights))
-    configs = [_point(base, command, *point) for point in points]  # refuse before the first hour
+    for point in points:  # refuse before the first hour
+        _point(base, command, *point)
+    base = _in_epochs(base, command)
+    configs = [_point(base, command, *point) for point in points]
     test = to_float(load_images(base, "test", command.images))
     frechet = None
     if command.autoencoder is not None:
@@ -151,15 +155,26 @@ def _base(command: Command):
             raise UserError(f"unknown preset '{command.preset}'{nearest(command.preset, shipped)};"
                             f" known: {', '.join(sorted(shipped))}")
         config = load_toml(shipped[command.preset].read_text(), command.preset, RunConfig())
-    return replace(config, start_from=command.model, seed=command.seed,
+    optim = replace(config.optim, batch_size=command.batch_size or config.optim.batch_size)
+    return replace(config, start_from=command.model, seed=command.seed, optim=optim,
                    data_dir=command.data_dir or config.data_dir)
+
+
+def _in_epochs(base, command: Command):
+    """The steps of a point as whole epochs of equal length, as few as hold them."""
+    from train.data import load_images
+
+    images = len(load_images(base, "train"))
+    images -= max(1, round(base.validation * images))
+    epochs = math.ceil(command.steps / math.ceil(images / base.optim.batch_size))
+    return replace(base, optim=replace(base.optim, epochs=epochs,
+                                       limit_batches=math.ceil(command.steps / epochs)))
 
 
 def _point(base, command: Command, ticks: int, lag: int, weight: float):
     from train.config import validate
 
-    optim = replace(base.optim, epochs=1, limit_batches=command.steps, lr=command.lr,
-                    lr_schedule="cosine", batch_size=command.batch_size or base.optim.batch_size)
+    optim = replace(base.optim, lr=command.lr, lr_schedule="cosine")
     config = replace(base, model=replace(base.model, ticks=ticks, lag=lag), optim=optim,
                      loss=replace(base.loss, synop_weight=weight))
     validate(config)

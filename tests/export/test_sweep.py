@@ -9,6 +9,7 @@ from PIL import Image
 
 from export.sweep import sweep_command
 from lava_models import UserError
+from train.checkpoint import load_model
 from train.trainer import Trainer
 
 
@@ -36,6 +37,13 @@ def test_price_lowers_synops(swept):
     with Image.open(swept / "sweep.png") as picture:
         assert picture.width > 400
     assert (swept / "T4-L4-w3" / "model.pt").is_file()
+
+
+def test_more_steps_than_an_epoch_has(digits_run, tmp_path):
+    sweep_command([str(digits_run / "model.pt"), "--out", str(tmp_path), "--steps", "30",
+                   "--images", "8", "--ticks", "4", "--lags", "1", "--weights", "0"])
+    optim = load_model(tmp_path / "T4-L1-w0" / "model.pt")[1].optim
+    assert (optim.epochs, optim.limit_batches) == (2, 15)
 
 
 def test_finished_points_are_not_trained_again(swept, digits_run, monkeypatch):
