@@ -50,8 +50,11 @@ def predict_epochs(curve: list[Point], error: float) -> float | None:
     slope, offset = np.polyfit(np.log([p.epoch for p in mine]), np.log([p.error for p in mine]), 1)
     if slope >= 0:
         return None
-    epochs = float(np.exp((np.log(error) - offset) / slope))
-    return epochs if epochs < FARTHEST * curve[-1].epoch else None
+    # Compared as logarithms: the epochs of a nearly flat curve overflow a float.
+    log_epochs = (np.log(error) - offset) / slope
+    if log_epochs >= np.log(FARTHEST * curve[-1].epoch):
+        return None
+    return float(np.exp(log_epochs))
 
 
 def describe(curve: list[Point], name: str, error: float) -> str:
