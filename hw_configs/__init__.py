@@ -1,8 +1,27 @@
-"""Describes the target: what a chip's registers hold, as data with units and sources.
+"""Describes the target: registers, cores, boards, energy constants, as data with units and sources.
 
-The TOML files beside this module are the data; `load_chip` is the only way in.
+`chips/`, `boards/`, `energy/` hold the TOML files; the loaders are the only way in. `networks/` are
+descriptions with published results, which the mapper and the energy model are checked against.
 """
 
-from hw_configs.loader import Chip, HwConfigError, Limit, load_chip
+from hw_configs.loader import (
+    Board,
+    Chip,
+    CoreLimits,
+    EnergyConstants,
+    HwConfigError,
+    Limit,
+    MacConstants,
+    Quantity,
+    Reading,
+    Timing,
+    load_board,
+    load_chip,
+    load_constants,
+    load_mac,
+    names,
+)
 
-__all__ = ["Chip", "HwConfigError", "Limit", "load_chip"]
+__all__ = ["Board", "Chip", "CoreLimits", "EnergyConstants", "HwConfigError", "Limit",
+           "MacConstants", "Quantity", "Reading", "Timing", "load_board", "load_chip",
+           "load_constants", "load_mac", "names"]

@@ -1,21 +1,36 @@
-"""Reads a chip description (TOML) into frozen dataclasses and refuses a wrong one by key."""
+"""Reads chips, boards and energy constants (TOML) into frozen dataclasses; refuses by key.
+
+A `[table]` of the file is a field of the dataclass; every number in it says its unit, which must
+be the one the field expects, its source, and the interval where one is known.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import tomli
+
+T = TypeVar("T")
 
 
 class HwConfigError(ValueError):
     """A hardware description is malformed; the message names the file and the key."""
 
 
+def _in(unit: str, **more):
+    return field(metadata={"unit": unit}, **more)
+
+
 @dataclass(frozen=True)
 class Limit:
-    """One register limit."""
+    """How much a register or a core holds."""
 
     value: int
     """The limit itself."""
@@ -26,11 +41,87 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """One physical constant."""
+
+    value: float
+    unit: str
+    source: str
+    """Where the value was published."""
+    conditions: str
+    """What it was measured or simulated on."""
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        if not (math.isfinite(high) and 0 <= low <= self.value <= high):
+            raise HwConfigError(f"low, value, high are {self.low}, {self.value}, {self.high}; "
+                                "expected 0 <= low <= value <= high")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Low and high; the value itself where they are not known."""
+        return (self.value if self.low is None else self.low,
+                self.value if self.high is None else self.high)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One published measurement of a quantity."""
+
+    value: float
+    unit: str
+    source: str
+    network: str
+    """What ran when it was read."""
+
+
+@dataclass(frozen=True)
+class CoreLimits:
+    """What one neurocore holds, in words of 64 bits and as the compiler counts them.
+
+    None where a chip has no such table.
+    """
+
+    neurons: Limit
+    synapse_words: Limit
+    axon_in: Limit
+    axon_map: Limit
+    axon_mem: Limit | None = None
+    neuron_groups: Limit | None = None
+    total_words: Limit | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a timestep waits for; see lava_models.energy."""
+
+    synop: Quantity = _in("ns")
+    """One synop on a neurocore."""
+    neuron_pass: Quantity = _in("ns")
+    """One pass over one neuron."""
+    passes: Quantity = _in("passes / neuron / timestep")
+    step_one_chip: Quantity = _in("us")
+    """Shortest timestep of a single chip (synchronisation)."""
+    step_more_chips: Quantity = _in("us")
+    """Shortest timestep of several chips."""
+    link: Quantity = _in("spikes / us")
+    """What one link between chips carries."""
+
+
+@dataclass(frozen=True)
 class Chip:
-    """Register limits of one chip generation. Each field is a `[limits.<field>]` table."""
+    """One chip generation: register limits, what a core holds, power at rest, time."""
 
     name: str
     checked: str
+    """Date on which the values were compared with their sources."""
+    neurocores: Limit
+    """Cores a network can use."""
+    core: CoreLimits
+    timing: Timing
+    static_power: tuple[Reading, ...] = _in("W / chip")
     weight_mixed_max: Limit
     weight_mixed_min: Limit
     weight_single_sign_max: Limit
@@ -40,6 +131,8 @@ class Chip:
     threshold_bits: Limit
     decay_bits: Limit
     activation_shift: Limit
+    older_compilers: dict[str, dict[str, Limit]] = field(default_factory=dict)
+    """Core limits that an older compiler had otherwise, by its date."""
 
     @property
     def activation_max(self) -> int:
@@ -66,47 +159,202 @@ class Chip:
         """The decay register's value for 1.0 (4096): the state is gone after one step."""
         return 2**self.decay_bits.value
 
+    def core_of(self, compiler: str | None) -> CoreLimits:
+        """Core limits under a compiler of another date (None: the newest known).
+
+        Raises:
+            HwConfigError: no such compiler is described.
+        """
+        if compiler is None:
+            return self.core
+        if compiler not in self.older_compilers:
+            raise HwConfigError(f"{self.name}: compiler {compiler!r} is not described; known: "
+                                f"{', '.join(self.older_compilers) or 'none'}")
+        return dataclasses.replace(self.core, **self.older_compilers[compiler])
+
+    def static_power_w(self, without: str | None = None) -> Quantity:
+        """Power of a chip at rest: mean of the published readings, their range as interval.
+
+        Args:
+            without: leaves out the readings of this network, for judging a prediction of it.
+        """
+        readings = [r for r in self.static_power if r.network != without]
+        values = [r.value for r in readings]
+        if not values:
+            raise HwConfigError(f"{self.name}: static_power has no reading but of {without}")
+        return Quantity(sum(values) / len(values), "W / chip", "; ".join(
+            r.source for r in readings), ", ".join(r.network for r in readings),
+            min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Board:
+    """A system that holds chips."""
+
+    name: str
+    checked: str
+    chip: Chip
+    chips: Quantity = _in("chip")
+    neurocores: Limit | None = None
+    """Cores per chip that a network can use, where the system says otherwise than the chip."""
+
+    @property
+    def cores_per_chip(self) -> int:
+        return (self.neurocores or self.chip.neurocores).value
+
+
+@dataclass(frozen=True)
+class EnergyConstants:
+    """One named set of energies per operation."""
+
+    name: str
+    checked: str
+    technology: str
+    """Chip and process the constants are of; said beside every number made with them."""
+    synop_dense: Quantity = _in("pJ")
+    synop_sparse: Quantity = _in("pJ")
+    synop_conv: Quantity = _in("pJ")
+    neuron_update: Quantity = _in("pJ")
+    """A neuron in a timestep, whether it fires or not."""
+    spike: Quantity = _in("pJ")
+    """A spike leaving its neuron."""
+    message: Quantity = _in("pJ")
+    """A spike on its way to one core, hops apart."""
+    hop: Quantity = _in("pJ")
+    """A message from one tile to the next."""
+    fitted_on: str | None = None
+    """Network whose measurement the constants were fitted to; they must not be judged on it."""
+
+
+@dataclass(frozen=True)
+class MacConstants:
+    """What a multiply-accumulate of a network without spikes costs."""
+
+    name: str
+    checked: str
+    technology: str
+    mac: Quantity = _in("pJ")
+
+
+# --- reading ----------------------------------------------------------------------------------
+
 
 def load_chip(name: str = "loihi2", file: Path | None = None) -> Chip:
-    """Load `hw_configs/<name>.toml`, or a user's `file`.
+    """Load `hw_configs/chips/<name>.toml`, or a user's `file`.
 
     Raises:
-        HwConfigError: the file is missing, is no TOML, or a key is missing, unknown or of the
-            wrong type.
+        HwConfigError: the file is missing, is no TOML, or a key is missing, unknown, of the wrong
+            type, in the wrong unit or out of range.
     """
-    if file is None:
-        text, where = (resources.files("hw_configs") / f"{name}.toml"), f"hw_configs/{name}.toml"
-    else:
-        text, where = Path(file), str(file)
+    data, where = _read("chips", name, file)
+    return build(Chip, data, where)
+
+
+def load_board(name: str | Path) -> Board:
+    """Load a board by name or from a user's TOML file.
+
+    The file's `chip` is the name of a chip, or a TOML file beside it.
+
+    Raises:
+        HwConfigError: as in `load_chip`.
+    """
+    file = Path(name) if str(name).endswith(".toml") else None
+    data, where = _read("boards", str(name), file)
+    chip = data.get("chip")
+    if not isinstance(chip, str):
+        raise HwConfigError(f"{where}: chip: got {chip!r}, expected a chip's name "
+                            f"({', '.join(names('chips'))}) or a TOML file")
+    beside = file.parent / chip if file is not None and chip.endswith(".toml") else None
+    return build(Board, {**data, "chip": load_chip(chip, beside)}, where)
+
+
+def load_constants(name: str | Path) -> EnergyConstants:
+    """Load a set of energy constants by name or from a user's TOML file.
+
+    Raises:
+        HwConfigError: as in `load_chip`.
+    """
+    file = Path(name) if str(name).endswith(".toml") else None
+    data, where = _read("energy", str(name), file)
+    return build(EnergyConstants, data, where)
+
+
+def load_mac(name: str = "mac-45nm") -> MacConstants:
+    """Load the energy of a multiply-accumulate.
+
+    Raises:
+        HwConfigError: as in `load_chip`.
+    """
+    return build(MacConstants, *_read("baselines", name, None))
+
+
+def names(kind: str) -> list[str]:
+    """Names of the shipped "chips", "boards", "energy" constant sets or "networks"."""
+    folder = resources.files("hw_configs") / kind
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def _read(kind: str, name: str, file: Path | None) -> tuple[dict, str]:
+    text = file or resources.files("hw_configs") / kind / f"{name}.toml"
+    where = str(file or f"hw_configs/{kind}/{name}.toml")
     try:
-        data = tomli.loads(text.read_text(encoding="utf-8"))
+        return tomli.loads(text.read_text(encoding="utf-8")), where
     except FileNotFoundError:
-        raise HwConfigError(f"{where}: no such hardware description") from None
+        raise HwConfigError(f"{where}: no such hardware description; shipped are "
+                            f"{', '.join(names(kind))}, or name a .toml file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HwConfigError(f"{where}: not readable: {error}") from None
     except tomli.TOMLDecodeError as error:
         raise HwConfigError(f"{where}: not valid TOML: {error}") from None
 
-    wanted = [f.name for f in fields(Chip) if f.name not in ("name", "checked")]
-    limits = data.get("limits", {})
-    unknown = sorted(set(limits) - set(wanted))
-    if unknown:
-        raise HwConfigError(f"{where}: limits.{unknown[0]}: unknown key, known: "
-                            f"{', '.join(wanted)}")
-    return Chip(
-        name=_typed(data, "name", str, where),
-        checked=_typed(data, "checked", str, where),
-        **{key: _limit(limits, key, where) for key in wanted},
-    )
+
+def _types(cls: type) -> dict[str, type]:
+    return typing.get_type_hints(cls)
 
 
-def _limit(limits: dict, key: str, where: str) -> Limit:
-    table = _typed(limits, key, dict, where)
-    return Limit(**{f: _typed(table, f, t, f"{where}: limits.{key}") for f, t in
-                    (("value", int), ("unit", str), ("source", str))})
+def build(cls: type[T], table: dict, where: str) -> T:
+    """An instance of a dataclass from a table; `where` is the file, then the keys so far."""
+    wanted = {f.name: f for f in dataclasses.fields(cls)}
+    for key in table:
+        if key not in wanted:
+            raise HwConfigError(f"{where}: {key}: unknown key, known: {', '.join(wanted)}")
+    values = {}
+    for key, spec in wanted.items():
+        if key in table:
+            values[key] = _convert(table[key], _types(cls)[key], f"{where}: {key}",
+                                   spec.metadata.get("unit"))
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING \
+                and not _optional(_types(cls)[key]):
+            raise HwConfigError(f"{where}: {key}: missing")
+    try:
+        return cls(**values)
+    except HwConfigError as error:
+        raise HwConfigError(f"{where}: {error}") from None
 
 
-def _typed(table: dict, key: str, kind: type, where: str):
-    if key not in table:
-        raise HwConfigError(f"{where}: {key}: missing, expected a {kind.__name__}")
-    if not isinstance(table[key], kind) or isinstance(table[key], bool):
-        raise HwConfigError(f"{where}: {key}: got {table[key]!r}, expected a {kind.__name__}")
-    return table[key]
+def _optional(kind) -> bool:
+    return isinstance(kind, types.UnionType) and type(None) in typing.get_args(kind)
+
+
+def _convert(value, kind, where: str, unit: str | None):
+    if _optional(kind):
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    origin = typing.get_origin(kind)
+    if origin is tuple and isinstance(value, list):
+        item = typing.get_args(kind)[0]
+        return tuple(_convert(v, item, f"{where}[{i}]", unit) for i, v in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        item = typing.get_args(kind)[1]
+        return {k: _convert(v, item, f"{where}.{k}", unit) for k, v in value.items()}
+    if isinstance(value, dict) and dataclasses.is_dataclass(kind):
+        built = build(kind, value, where)
+        if unit is not None and built.unit != unit:
+            raise HwConfigError(f"{where}: unit: got {built.unit!r}, expected {unit!r}")
+        return built
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is None and isinstance(value, kind) and (kind is bool) == isinstance(value, bool):
+        return value
+    wanted = "a table" if dataclasses.is_dataclass(kind) or origin is dict else \
+        "a list of tables" if origin is tuple else f"a {kind.__name__}"
+    raise HwConfigError(f"{where}: got {value!r}, expected {wanted}")

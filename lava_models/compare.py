@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.graph import FEEDBACK, GraphRun
+from lava_models.graph import GraphRun
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
 from lava_models.rule30 import ChipBits
-from lava_models.schedule import SELECTION, Schedule
+from lava_models.schedule import FEEDBACK, SELECTION, Schedule
 
 SIDE_BY_SIDE = 64
 """Samples the reference takes at a time, so that its memory stays small."""

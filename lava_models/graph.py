@@ -25,12 +25,17 @@ from lava_models.latents import Selection
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
 from lava_models.rule30 import POPULATIONS, ChipBits
-from lava_models.schedule import SELECTION, Schedule, latent_part, layer_order, schedule_for
+from lava_models.schedule import (
+    FEEDBACK,
+    SELECTION,
+    Schedule,
+    latent_part,
+    layer_order,
+    schedule_for,
+)
 
 GRAPHS = ("fused", "stock")
 CONVOLUTIONS = ("unrolled", "shared")
-FEEDBACK = f"{SELECTION}.feedback"
-"""The copy of the selection neurons that feeds z back."""
 INPUT_MESSAGE_BITS = 16
 """Width of the image's graded spikes: the neuron's 16-bit port takes no more."""
 RING_COUNTED_FROM = 3

@@ -1,7 +1,8 @@
-"""The report: one JSON record of a run, and its renderings. Nothing is computed twice.
+"""The report: one JSON record of a run. Its renderings: lava_models.render.
 
 Every number says its unit in its name and carries a basis: `counted` (exact, from the spikes),
-`measured` (by a clock), `modelled`, or `unavailable` (null, with the reason and what to do).
+`measured` (by a clock or a meter), `modelled` (with low and high), or `unavailable` (null, with the
+reason and what to do).
 """
 
 from __future__ import annotations
@@ -10,39 +11,41 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
+from lava_models.cost import Cost, energy_section, fit_section_of, time_section
 from lava_models.counts import LayerCount
 from lava_models.files import UserError, replacing
 from lava_models.schedule import Schedule
 
-SCHEMA = "lava-fsvae-report/1"
+SCHEMA = "lava-fsvae-report/2"
 COUNTED = ("neurons", "synapses", "spikes", "synops", "neuron_updates")
 NOT_COUNTED = [
     "the host: image encoding, tanh of the readout",
-    "input/output between host and chip",
+    "input/output between host and chip, the board around the chips, their embedded processors",
     "the pipeline's filling and draining before the first and after the last sample",
 ]
-NO_CHIP = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
-           "chip clock and no power meter", "fix": "run-lava --backend loihi2 on a Loihi 2 system"}
+TOLERANCE = 1e-9
+"""Relative, of sums of modelled numbers."""
 
 
 def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: int,
                  schedule: Schedule, readout: str, steps: int, wall_s: float,
-                 counts: list[LayerCount], check: dict, pictures: list[str]) -> dict:
+                 counts: list[LayerCount], cost: Cost, baselines: list[dict], quality: dict,
+                 check: dict, pictures: list[str]) -> dict:
     """Assemble the record of one run of `samples` samples.
 
     Args:
-        run, inputs, target, check: as in the schema.
+        run, inputs, target, quality, check: as in the schema.
         readout: name of the layer that is read.
         steps: timesteps run.
         wall_s: seconds the host took.
         counts: per-layer counts of the whole run.
+        cost: modelled cost of a sample on a board.
+        baselines: `cost.baseline_section`.
         pictures: file names beside the report's folder.
     """
     layers = [_layer(c, samples) for c in counts]
+    wall = {"value": round(wall_s, 3), "basis": "measured",
+            "what": "wall time of the simulator on this machine, compiling included, not of a chip"}
     return {
         "schema": SCHEMA,
         "run": run, "inputs": inputs, "target": target,
@@ -50,11 +53,11 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
                  "lag_ticks": schedule.lag, "timesteps_per_tick": schedule.dilation,
                  "timesteps_per_sample": schedule.period,
                  "latency_timesteps": schedule.last_wave(readout, 0), "timesteps_run": steps},
-        "time": {"host_wall_s": {"value": round(wall_s, 3), "basis": "measured",
-                                 "what": "wall time of the simulator on this machine, "
-                                         "compiling included, not of a chip"},
-                 "chip_timestep_us": dict(NO_CHIP)},
-        "energy": {"energy_per_sample_j": dict(NO_CHIP)},
+        "time": {"host_wall_s": wall, **time_section(cost)},
+        "energy": energy_section(cost),
+        "fit": fit_section_of(cost),
+        "baselines": baselines,
+        "quality": quality,
         "layers": layers,
         "parts": _sums(layers),
         "totals": {"basis": "counted", **{
@@ -65,6 +68,12 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
         "pictures": pictures,
         "not_counted": NOT_COUNTED,
     }
+
+
+def with_cost(record: dict, cost: Cost) -> dict:
+    """The record with its modelled sections made anew, for another board or constants."""
+    return {**record, "time": {"host_wall_s": record["time"]["host_wall_s"], **time_section(cost)},
+            "energy": energy_section(cost), "fit": fit_section_of(cost)}
 
 
 def _layer(count: LayerCount, samples: int) -> dict:
@@ -99,7 +108,7 @@ def validate_report(record: dict, where: str) -> None:
     import jsonschema
 
     schema = json.loads(
-        (resources.files("lava_models") / "schemas" / "report-1.json").read_text("utf-8"))
+        (resources.files("lava_models") / "schemas" / "report-2.json").read_text("utf-8"))
     if record.get("schema") != SCHEMA:
         raise UserError(f"{where}: schema {record.get('schema')!r}, this release reads {SCHEMA}")
     error = jsonschema.exceptions.best_match(
@@ -116,6 +125,31 @@ def validate_report(record: dict, where: str) -> None:
         for name, parts in (("layers", layers), ("parts", record["parts"])):
             if sum(part[key] for part in parts) != total:
                 raise UserError(f"{where}: totals.{key} is not the sum of the {name}")
+    _check_cost(record, where)
+
+
+def _check_cost(record: dict, where: str) -> None:
+    """Parts add up, and the model speaks of the synops that were counted."""
+    energy, fit = record["energy"], record["fit"]
+
+    def need_equal(name: str, total: float, parts: list[float]) -> None:
+        if abs(sum(parts) - total) > TOLERANCE * max(abs(total), 1e-30):
+            raise UserError(f"{where}: {name} is {total}, its parts add up to {sum(parts)}")
+
+    for key in ("value", "low", "high"):
+        for split in ("dynamic_by_kind_j", "dynamic_by_part_j"):
+            need_equal(f"energy.dynamic_j.{key} by energy.{split}", energy["dynamic_j"][key],
+                       [part[key] for part in energy[split]])
+        need_equal(f"energy.energy_per_sample_j.{key}", energy["energy_per_sample_j"][key],
+                   [energy["static_j"][key], energy["dynamic_j"][key]])
+        need_equal(f"energy.energy_per_timestep_j.{key} times the timesteps",
+                   energy["energy_per_timestep_j"][key] * record["work"]["timesteps_per_sample"],
+                   [energy["energy_per_sample_j"][key]])
+    synops = next(kind["count"] for kind in energy["dynamic_by_kind_j"]
+                  if kind["name"] == "synapses")
+    need_equal("energy: the number of synops", synops,
+               [layer["synops_per_sample"] for layer in record["layers"]])
+    need_equal("fit.cores", fit["cores"], [layer["cores"] for layer in fit["layers"]])
 
 
 def read_report(path: Path) -> dict:
@@ -136,85 +170,18 @@ def read_report(path: Path) -> dict:
     return record
 
 
-def write_report(record: dict, folder: Path) -> Path:
-    """Write report.json and report.md to `folder`; the path of the first."""
+def write_report(record: dict, folder: Path, pictures: Path | None = None) -> Path:
+    """Write report.json, report.md and report.html to `folder`; the path of the first.
+
+    Args:
+        pictures: folder of the pictures (default: the one above).
+    """
+    from lava_models.render import to_html, to_markdown
+
     with replacing(folder / "report.json") as file:
         file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     with replacing(folder / "report.md") as file:
         file.write_text(to_markdown(record), "utf-8")
+    with replacing(folder / "report.html") as file:
+        file.write_text(to_html(record, pictures or folder.parent), "utf-8")
     return folder / "report.json"
-
-
-# --- rendering --------------------------------------------------------------------------------
-
-_COLUMNS = ("layer", "part", "neurons", "synapses", "spikes / sample", "synops / sample",
-            "neuron updates / sample", "spikes / neuron and tick")
-
-
-def _rows(record: dict) -> list[list[str]]:
-    samples, ticks = record["work"]["samples"], record["work"]["ticks"]
-    rows = []
-    for layer in record["layers"]:
-        per_neuron = layer["spikes"] / (samples * ticks * max(layer["neurons"], 1))
-        rows.append([layer["name"] + ("" if layer["on_chip"] else " (host)"), layer["part"],
-                     f"{layer['neurons']:,}", f"{layer['synapses']:,}",
-                     f"{layer['spikes_per_sample']:,.0f}", f"{layer['synops_per_sample']:,.0f}",
-                     f"{layer['neuron_updates'] / samples:,.0f}", f"{per_neuron:.3f}"])
-    total = record["totals"]["on_chip"]
-    rows.append(["total on chip", "", f"{total['neurons']:,}", f"{total['synapses']:,}",
-                 f"{total['spikes'] / samples:,.0f}", f"{total['synops'] / samples:,.0f}",
-                 f"{total['neuron_updates'] / samples:,.0f}", ""])
-    return rows
-
-
-def _facts(record: dict) -> list[tuple[str, str]]:
-    work, target = record["work"], record["target"]
-    time, energy = record["time"], record["energy"]["energy_per_sample_j"]
-
-    def hole(entry: dict) -> str:
-        return f"{entry['basis']}: {entry['why']} ({entry['fix']})"
-
-    return [
-        ("backend", f"{target['backend']} ({target['description']})"),
-        ("mode", f"{work['mode']}, {work['samples']} samples, seed {record['run']['seed']}"),
-        ("timesteps per sample", f"{work['timesteps_per_sample']} (T = {work['ticks']} ticks x "
-         f"D = {work['timesteps_per_tick']} timesteps; z feeds back after L = "
-         f"{work['lag_ticks']})"),
-        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
-        ("timesteps run", f"{work['timesteps_run']}"),
-        ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
-                      f"({time['host_wall_s']['what']})"),
-        ("chip time", hole(time["chip_timestep_us"])),
-        ("energy", hole(energy)),
-        ("reference", record["check"]["verdict"]),
-    ]
-
-
-def to_markdown(record: dict) -> str:
-    """The record as Markdown."""
-    rows = _rows(record)
-    lines = [f"# {record['work']['mode']}: {record['inputs']['net']}", ""]
-    lines += [f"- **{name}**: {value}" for name, value in _facts(record)]
-    lines += ["", "Counted, exact:", "", "| " + " | ".join(_COLUMNS) + " |",
-              "|" + "|".join(["-", "-"] + ["-:"] * (len(_COLUMNS) - 2)) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", *(f"![{name}](../{name})" for name in record["pictures"])]
-    lines += ["", "Not counted: " + "; ".join(record["not_counted"]) + ".", ""]
-    return "\n".join(lines)
-
-
-def to_terminal(record: dict) -> Group:
-    """The record as a rich table with its facts above."""
-    table = Table(title="counted, exact; spikes, synops and updates per sample, rate per neuron "
-                        "and tick", title_justify="left")
-    for i, name in enumerate(("layer", "neurons", "synapses", "spikes", "synops", "updates",
-                              "rate")):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
-    *rows, total = ([name, *numbers] for name, _part, *numbers in _rows(record))
-    for row in rows:
-        table.add_row(*row)
-    table.add_section()
-    table.add_row(*total, style="bold")
-    facts = Text("\n".join(f"{name:>20}  {value}" for name, value in _facts(record)))
-    return Group(facts, table, Text("not counted: " + "; ".join(record["not_counted"]),
-                                    style="dim"))

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import sys
 import time
@@ -23,6 +22,8 @@ from lava_models.files import UserError, check_writable, replacing, run_command
 PRETRAINED = Path(__file__).parent / "pretrained" / "mnist.net"
 """What it is: the README.md beside it."""
 PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
+COUNTS = "counts.npz"
+"""Spikes per population, timestep and neuron: what energy-report needs for another board."""
 
 
 def main() -> None:
@@ -56,6 +57,13 @@ class Command:
     """Test images for reconstruct (default: the data set the network was trained on)."""
     data_dir: Path = Path("data")
     """Folder of the data set."""
+    hw: str | None = None
+    """Board that the report's cores, energy and time are modelled for: a name (oheogulch,
+    kapohopoint, vpx, halapoint, nahuku) or a TOML file (default: the smallest Loihi 2 board that
+    holds the network)."""
+    constants: str | None = None
+    """Energy constants of the report's headline: a name (loihi1-davies2018, loihi1-sanafe,
+    loihi2-pilotnet-lif, ...) or a TOML file (default: loihi1-davies2018)."""
     out: Path | None = None
     """Where results go (default: a folder named after the mode, beside model.net; for the network
     that comes with the package, in runs/pretrained-mnist)."""
@@ -90,8 +98,11 @@ def run_lava_command(arguments: list[str]) -> int:
         raise UserError("--convolutions shared: is for the stock graph; add --graph stock")
     if command.backend == "loihi2":
         _require_loihi()
+    from lava_models.cost import load_hardware
     from lava_models.hdf5 import read_net
 
+    hardware = load_hardware(command.hw, command.constants,
+                             command.convolutions if command.graph == "stock" else None)
     net = read_net(command.net)
     out = command.out or beside / command.mode
     report = out / "report" / "report.json"
@@ -104,7 +115,7 @@ def run_lava_command(arguments: list[str]) -> int:
         if dataset is None:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
-    return _run(command, arguments, net, out, dataset)
+    return _run(command, arguments, net, out, dataset, hardware)
 
 
 def _trained_on(provenance: str) -> str | None:
@@ -127,14 +138,16 @@ def _require_loihi() -> None:
         + "; --backend sim computes the same spikes")
 
 
-def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None) -> int:
+def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None,
+         hardware) -> int:
     import numpy as np
     import psutil
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lava_models.compare import compare_with_reference
     from lava_models.console import make_console
-    from lava_models.counts import count_run
+    from lava_models.cost import baseline_section, cost_of_run, file_sha256
+    from lava_models.counts import count_run, pixels_used, save_counts
     from lava_models.graph import (
         Interrupted,
         bytes_needed,
@@ -143,9 +156,11 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
         run_graph,
     )
     from lava_models.images import load_images
+    from lava_models.meters import MachineMeters
     from lava_models.pictures import save_grid, save_pairs, save_raster
     from lava_models.reference import decode_images, encode_images
-    from lava_models.report import build_report, to_terminal, write_report
+    from lava_models.render import to_terminal
+    from lava_models.report import build_report, write_report
     from lava_models.rule30 import ChipBits
     from lava_models.schedule import SELECTION, layer_order, schedule_for
 
@@ -175,7 +190,7 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
     columns = (TextColumn("{task.description}"), BarColumn(),
                TextColumn("{task.completed}/{task.total} timesteps"), TimeRemainingColumn(),
                TextColumn("{task.fields[speed]}"))
-    start, begin = time.perf_counter(), None
+    start, begin, meters = time.perf_counter(), None, MachineMeters()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("compiling the graph", total=None, speed="")
 
@@ -197,7 +212,7 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
             progress.stop()
             _save_finished(interrupted, net, out, samples, console)
             raise
-    wall_s = time.perf_counter() - start
+    wall_s, machine = time.perf_counter() - start, meters.read()
 
     check = {"equal": None, "verdict": "not compared", "samples_compared": 0}
     if command.check:
@@ -222,20 +237,22 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
     with replacing(out / "images.npy") as file, open(file, "wb") as handle:
         np.save(handle, decoded)
     (out / "finished.npy").unlink(missing_ok=True)  # of an interrupted run before
+    pixels = pixels_used(graded)
+    save_counts(run.counts, pixels, out / COUNTS)
+    cost = cost_of_run(net, mode, samples, run.counts, pixels, hardware, command.net.name)
     record = build_report(
         run=_identity(arguments, command.seed), inputs={
-            "net": str(command.net), "net_sha256": _sha256(command.net), "dataset": dataset},
+            "net": str(command.net), "net_sha256": file_sha256(command.net), "dataset": dataset,
+            "counts": COUNTS, "counts_sha256": file_sha256(out / COUNTS)},
         target={"backend": command.backend, "graph": command.graph, "lanes": lanes,
                 "description": f"{target}; not run on hardware"},
         mode=mode, samples=samples, schedule=schedule, readout=layer_order(net, mode)[-1],
         steps=run.steps, wall_s=wall_s,
-        counts=count_run(net, mode, samples, run.counts, graded), check=check,
-        pictures=pictures)
+        counts=count_run(net, mode, samples, run.counts, pixels), cost=cost,
+        baselines=baseline_section(net, mode, samples, machine["cpu_j"]),
+        quality=_quality(images, decoded), check=check, pictures=pictures)
     path = write_report(record, out / "report")
     console.print(to_terminal(record))
-    if images is not None:
-        console.print(f"reconstruction error (mean squared, [-1, 1]): "
-                      f"{np.mean((decoded - images) ** 2):.5f}")
     console.print(f"pictures: {out / pictures[0]} {out / pictures[1]}   images: "
                   f"{out / 'images.npy'}   report: {path}")
     return 0 if check["equal"] in (True, None) else 1
@@ -256,7 +273,8 @@ def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
         with replacing(out / name) as file, open(file, "wb") as handle:
             np.save(handle, array)
     save_grid(images, out / "images.png")
-    for old in ("latents.png", "report/report.json", "report/report.md"):
+    for old in ("latents.png", "report/report.json", "report/report.md",
+                "report/report.html", COUNTS):
         (out / old).unlink(missing_ok=True)  # of a whole run before, with --force
     console.print(f"{count} of {samples} samples were finished and are in {out / 'images.npy'} "
                   f"(which ones: finished.npy); no report was written")
@@ -271,5 +289,14 @@ def _identity(arguments: list[str], seed: int) -> dict:
             "dirty": dirty, "versions": versions()}
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _quality(images, decoded) -> dict:
+    """Of the images of this run."""
+    import numpy as np
+
+    if images is None:
+        return {"reconstruction_mse": {
+            "value": None, "basis": "unavailable", "why": "generated images have no original",
+            "fix": "run-lava --mode reconstruct; score-fsvae gives Frechet distances"}}
+    return {"reconstruction_mse": {
+        "value": float(np.mean((decoded - images) ** 2)), "basis": "measured",
+        "what": f"mean squared error of {len(images)} test images, pixels in [-1, 1]"}}

@@ -19,6 +19,8 @@ from lava_models.netfile import NetFile
 
 MODES = ("reconstruct", "generate")
 SELECTION = "selection"
+FEEDBACK = f"{SELECTION}.feedback"
+"""The copy of the selection neurons that feeds z back."""
 
 
 @dataclass(frozen=True)

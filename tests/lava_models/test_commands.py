@@ -12,7 +12,8 @@ from PIL import Image
 from lava_models import UserError, write_net
 from lava_models.energy_report import energy_report_command
 from lava_models.files import run_command
-from lava_models.report import read_report, to_markdown
+from lava_models.render import to_html, to_markdown
+from lava_models.report import read_report
 from lava_models.run_lava import run_lava_command
 
 
@@ -48,7 +49,9 @@ def test_writes_images_pictures_and_report(generated, reconstructed):
         assert record["check"]["equal"] is True
         assert record["target"]["backend"] == "sim"
         assert "not run on hardware" in record["target"]["description"]
-        assert record["energy"]["energy_per_sample_j"]["value"] is None
+        assert record["energy"]["measured_j"]["value"] is None
+        assert record["energy"]["energy_per_sample_j"]["basis"] == "modelled"
+        assert (folder / "report" / "report.html").read_text() == to_html(record, folder)
         assert (folder / "report" / "report.md").read_text() == to_markdown(record)
         assert not list(folder.rglob(".*"))
 
@@ -83,6 +86,8 @@ def test_graph_and_lanes_do_not_change_images(net_path, generated, tmp_path):
         assert np.array_equal(np.load(out / "images.npy"), np.load(generated / "images.npy"))
         record, fused = (read_report(f / "report" / "report.json") for f in (out, generated))
         assert record["layers"] == fused["layers"]
+        kinds = [[k["count"] for k in r["energy"]["dynamic_by_kind_j"]] for r in (record, fused)]
+        assert kinds[0][:3] == pytest.approx(kinds[1][:3])
         assert record["target"]["graph"] == ("stock" if i == 0 else "fused")
 
 
@@ -197,7 +202,11 @@ def _break(record, path, value):
     (("layers", 0, "spikes"), 1, "spikes is not the sum over timesteps"),
     (("totals", "on_chip", "synops"), 1, "totals.synops is not the sum of the layers"),
     (("parts", 0, "neurons"), 1, "totals.neurons is not the sum of the parts"),
-    (("energy", "energy_per_sample_j", "value"), 0, "0 is not of type 'null'"),
+    (("energy", "measured_j", "value"), 0, "energy.measured_j: .* is not valid under any"),
+    (("energy", "energy_per_sample_j", "value"), 1, "energy.energy_per_sample_j.value is 1, its"),
+    (("energy", "dynamic_by_part_j", 0, "low"), 1, "energy.dynamic_j.low by energy.dynamic_by"),
+    (("energy", "dynamic_by_kind_j", 0, "count"), 1, "energy: the number of synops is 1, its"),
+    (("fit", "cores"), 1, "fit.cores is 1, its parts"),
     (("target", "backend"), "gpu", "'gpu' is not one of"),
 ])
 def test_damaged_report(generated, tmp_path, path, value, message):

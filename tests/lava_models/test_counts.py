@@ -7,7 +7,7 @@ import pytest
 
 from lava_models import ChipBits, Reference, encode_images
 from lava_models.compare import reference_lane
-from lava_models.counts import count_run
+from lava_models.counts import count_run, pixels_used
 from lava_models.graph import RING_COUNTED_FROM
 from lava_models.schedule import SELECTION
 from lava_models.synapse import neuron_bias, split_bias, unroll
@@ -34,7 +34,7 @@ def _count(net, mode, samples, seed=0):
     result = Reference(net, mode).run(bits.samples(0, samples), images)
     lane = reference_lane(Reference(net, mode), bits, 0, samples, images)
     spikes = fold(lane.rasters, bits.schedule, samples)
-    counts = count_run(net, mode, samples, spikes, images)
+    counts = count_run(net, mode, samples, spikes, pixels_used(images))
     return {c.name: c for c in counts}, result, images, spikes
 
 
