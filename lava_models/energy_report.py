@@ -83,7 +83,7 @@ def energy_report_command(arguments: list[str]) -> int:
     if arguments[:1] == ["validate"] and len(arguments) == 1:
         from lava_models.validation import page
 
-        print(page())
+        print(page(), end="")
         return 0
     if arguments[:1] == ["check"]:
         if len(arguments) != 2:
