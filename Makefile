@@ -33,7 +33,7 @@ demo: setup
 	@echo "digits in and out:   $(RUN)/reconstruct/images.png"
 	@echo "generated digits:    $(RUN)/generate/images.png"
 	@echo "latent spikes:       $(RUN)/reconstruct/latents.png $(RUN)/generate/latents.png"
-	@echo "reports:             $(RUN)/reconstruct/report/report.md $(RUN)/generate/report/report.md"
+	@echo "reports:             $(RUN)/reconstruct/report/report.html $(RUN)/generate/report/report.html"
 
 test: setup
 	.venv/bin/ruff check .

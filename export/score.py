@@ -10,6 +10,7 @@ is the integer reference running model.net with the chip's own random bits: its 
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +48,8 @@ class Command:
     """Folder of the data set (default: the one each model was trained from)."""
     seed: int = 0
     """Seed of the latents."""
+    device: str = "cpu"
+    """Where PyTorch's forms run: cpu or cuda. Their energy is read there, if there is a meter."""
     out: Path | None = None
     """Where scores.json, scores.md and pictures go (default: scores/ beside the first model)."""
 
@@ -89,7 +92,9 @@ def _score(command: Command, arguments: list[str]) -> int:
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
     from train.scores import Frechet, Inception
+    from train.trainer import pick_device
 
+    device = pick_device(command.device)
     console = make_console()
     loaded = [(path, *load_model(path)) for path in command.models]
     first = loaded[0][2]
@@ -114,7 +119,8 @@ def _score(command: Command, arguments: list[str]) -> int:
                TextColumn("{task.completed}/{task.total} images"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         for path, model, config, state in loaded:
-            for form in forms(model, config, path, command.seed, float(test.square().mean())):
+            for form in forms(model, config, path, command.seed, float(test.square().mean()),
+                              device):
                 name = f"{path}: {form.name}"
                 task = progress.add_task(name, total=len(test) + command.samples)
                 scores, drawn = score_form(
@@ -203,6 +209,8 @@ class Scores:
     """By mode: accumulates and multiplies per image (export.operations)."""
     published_operations: dict[str, float] | None
     """As the authors count; FSVAE in floating point only."""
+    energy_per_image_j: dict[str, dict]
+    """What reconstructing took of this machine, per image: lava_models.meters, {"cpu_j": ...}."""
 
 
 @dataclass(frozen=True)
@@ -221,11 +229,13 @@ class Form:
     """For its geometry."""
 
 
-def forms(model, config, path: Path, seed: int, mean_square: float) -> Iterator[Form]:
+def forms(model, config, path: Path, seed: int, mean_square: float, device="cpu"
+          ) -> Iterator[Form]:
     """Float and integer model, and the model.net beside it if there is one.
 
     Args:
         mean_square: of the pixels, as in export.quantize.
+        device: of PyTorch's forms; the file's reference runs on the CPU.
 
     Raises:
         UserError: the file is damaged or not this model's.
@@ -236,19 +246,19 @@ def forms(model, config, path: Path, seed: int, mean_square: float) -> Iterator[
     from train.fsvae import FSVAE
 
     if config.model.kind == "ann":
-        yield _torch_form("float", model, seed)
+        yield _torch_form("float", model, seed, device)
         return
     if config.model.arithmetic == "integer":
         before = config.start_from
         if before is not None and before.is_file():
-            yield _torch_form("float", load_model(before)[0], seed)
+            yield _torch_form("float", load_model(before)[0], seed, device)
         integer = model
     else:
-        yield _torch_form("float", model, seed)
+        yield _torch_form("float", model, seed, device)
         integer = FSVAE(replace(config.model, arithmetic="integer"))
         integer.load_state_dict(model.state_dict(), strict=False)
         set_scales(integer, model, 1.0, mean_square)
-    yield _torch_form("integers", integer.eval(), seed)
+    yield _torch_form("integers", integer.eval(), seed, device)
     file = path.with_name("model.net")
     if file.is_file():
         net = read_net(file)
@@ -259,18 +269,20 @@ def forms(model, config, path: Path, seed: int, mean_square: float) -> Iterator[
         yield _chip_form(net, model, seed)
 
 
-def _torch_form(name: str, model, seed: int) -> Form:
+def _torch_form(name: str, model, seed: int, device) -> Form:
     import torch
 
     from train.activity import recording
     from train.trainer import stream
 
+    model = copy.deepcopy(model).to(device)  # the caller's stays where the other forms expect it
+
     def reconstruct(images, first: int):
         with torch.no_grad():
-            return model(images, stream(seed, "evaluation", 2, first)).image
+            return model(images.to(device), stream(seed, "evaluation", 2, first)).image.cpu()
 
     def generate(count: int, first: int):
-        return model.generate(count, stream(seed, "evaluation", 3, first))[0]
+        return model.generate(count, stream(seed, "evaluation", 3, first))[0].cpu()
 
     def activity(mode: str, images):
         with torch.no_grad(), recording(model) as heard:
@@ -329,12 +341,16 @@ def score_form(form: Form, test, samples: int, frechet, inception, on_images: Ca
     import torch
 
     from export.operations import ann_operations, operations, published_operations, rates
+    from lava_models.meters import MachineMeters
 
-    error = 0.0
+    error, meters = 0.0, MachineMeters()
     for first in range(0, len(test), BATCH):
         batch = test[first:first + BATCH]
         error += float((form.reconstruct(batch, first) - batch).square().mean()) * len(batch)
         on_images(len(batch))
+    energy = {key: entry if entry["value"] is None else
+              {**entry, "value": entry["value"] / len(test)} for key, entry in
+              meters.read().items()}
     drawn = []
     for first in range(0, samples, BATCH):
         drawn.append(form.generate(min(BATCH, samples - first), first))
@@ -352,5 +368,5 @@ def score_form(form: Form, test, samples: int, frechet, inception, on_images: Ca
         if mode == "reconstruct" and form.name == "float":
             published = asdict(published_operations(form.model, heard, len(few)))
     scores = Scores(form.name, error / len(test), frechet and frechet.score(drawn),
-                    inception and inception.score(drawn), fired, work, published)
+                    inception and inception.score(drawn), fired, work, published, energy)
     return scores, drawn

@@ -91,6 +91,16 @@ def notes(record: dict) -> list[str]:
             lines.append(f"{row['model']} counted as the paper counts (a batch of 250, called an "
                          f"image): {p['additions']:.2e} additions, {p['multiplications']:.2e} "
                          "multiplications")
+    for key, what in (("cpu_j", "CPU (RAPL)"), ("gpu_j", "GPU (NVML)")):
+        read = {f"{row['model']}, {row['form']}": row["energy_per_image_j"][key]
+                for row in record["rows"] if "energy_per_image_j" in row}
+        measured = [f"{name} {entry['value']:.3g} J" for name, entry in read.items()
+                    if entry["value"] is not None]
+        why = next((entry["why"] for entry in read.values() if entry["value"] is None), None)
+        if measured or why:
+            lines.append(f"energy of this machine per reconstructed image, {what}: "
+                         + ("; ".join(measured) + ", measured, idle power included" if measured
+                            else f"unavailable, {why}"))
     return lines + record["curves"]
 
 

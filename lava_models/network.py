@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -351,4 +352,6 @@ def to_toml(network: Network) -> str:
 
     data = shown(network)
     data["layers"] = [shown(layer) for layer in network.layers]
-    return tomli_w.dumps(data)
+    # Short lists on one line each.
+    return re.sub(r"\[\n([^\[\]]*?),\n\]", lambda m: f"[{' '.join(m[1].split())}]",
+                  tomli_w.dumps(data))

@@ -56,6 +56,8 @@ def test_record(scored):
         assert 0 < row["reconstruction"] < 2 and row["frechet"]["train_bn"] > 0
         assert row["operations"]["reconstruct"]["multiplies"] > 0
         assert (scored / "scores" / row["picture"]).is_file()
+        for entry in row["energy_per_image_j"].values():  # a meter's number, or why there is none
+            assert entry["value"] > 0 if entry["basis"] == "measured" else entry["why"]
     trained = [row["trained"] for row in record["rows"]]
     assert trained[2:4] == ["2 epochs of batch 64 at T = 4", "2 epochs of batch 64 at T = 4, then "
                             "1 x 2 steps of batch 64 at T = 4 in integers"]

@@ -164,6 +164,17 @@ def test_shipped_descriptions(name):
     assert place(read_description(path), load_hardware("halapoint"))[0].fits
 
 
+def test_shipped_description_is_the_shipped_network():
+    from importlib import resources
+
+    from lava_models.hdf5 import read_net
+    from lava_models.run_lava import PRETRAINED
+
+    shipped = resources.files("hw_configs") / "networks" / "fsvae-mnist.toml"
+    network = describe(read_net(PRETRAINED), "reconstruct", "shared", "FSVAE, MNIST")
+    assert shipped.read_text("utf-8") == to_toml(network)
+
+
 IN = 'name = "n"\n[[layers]]\nname = "in"\nkind = "input"\nshape = [8]\non_chip = false\n'
 
 
