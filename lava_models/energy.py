@@ -182,7 +182,7 @@ class _Book:
 
     def chips_of(self, name: str, neurons: int) -> np.ndarray:
         """The chip of each of a population's neurons."""
-        core = self.first[name] + self.fits[name].core_of[:neurons]
+        core = self.first[name] + np.resize(self.fits[name].core_of, neurons)
         return core // self.fit.board.cores_per_chip
 
     def add(self, target: str, reach: np.ndarray, sent: np.ndarray,

@@ -225,7 +225,7 @@ def _fit(command: Command) -> int:
     from lava_models.cost import cost_at_rate, fit_section, load_hardware, place
     from lava_models.network import to_toml
     from lava_models.netx import read_network
-    from lava_models.render import fit_to_terminal, interval
+    from lava_models.render import decoder_forms, fit_to_terminal, interval
 
     if command.rate is not None and not 0 <= command.rate <= 1:
         raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")
@@ -241,6 +241,8 @@ def _fit(command: Command) -> int:
     if other is not None:
         console.print(f"with {section['other_form']['convolutions']} convolutions (shown: {form}): "
                       f"{other.cores} cores on {other.chips} chips")
+        if {"decoder", "readout"} & section["cores_by_part"].keys():
+            console.print(f"decoder: {decoder_forms(section)}")
     if command.rate is not None:
         from lava_models.cost import energy_section, time_section
 

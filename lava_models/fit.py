@@ -112,6 +112,14 @@ class Fit:
         layer = max(self.layers, key=lambda la: len(la.cores))
         return f"{layer.name}: {len(layer.cores)} cores, by {COLUMNS[layer.binds]}"
 
+    @property
+    def cores_by_part(self) -> dict[str, int]:
+        """Cores of the encoder, the decoder, ..."""
+        parts = dict.fromkeys((layer.part for layer in self.layers), 0)
+        for layer in self.layers:
+            parts[layer.part] += len(layer.cores)
+        return parts
+
     def first_core(self, name: str) -> int:
         """Number of a layer's first core; cores are taken in the order of the layers."""
         names = [layer.name for layer in self.layers]

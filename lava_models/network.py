@@ -226,6 +226,8 @@ def read_description(path: Path) -> Network:
                         "a NetX file (.net)") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable description: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a table with name and layers, got a list")
     data.pop("measured", None)  # of a published run; lava_models.validation reads it
     try:
         network = build(Network, data, str(path))
@@ -267,8 +269,13 @@ def _check(network: Network, where: str) -> None:
             if layer.latent < 1 or not 4 <= layer.random_bits <= 12:
                 raise UserError(f"{here}: latent {layer.latent}, random_bits {layer.random_bits}; "
                                 "expected at least 1, and 4 to 12")
-            if layer.kind == "selection" and not 2 <= layer.k <= 64:
+        if layer.kind == "selection":
+            if not 2 <= layer.k <= 64:
                 raise UserError(f"{here}: k = {layer.k}; expected 2 to 64")
+            if not sources or sources[0] not in seen or (
+                    network.neurons(sources[0]) != layer.latent * layer.k):
+                raise UserError(f"{here}: expected an earlier first source of latent x k = "
+                                f"{layer.latent * layer.k} neurons")
         if layer.kind in ("conv", "convT"):
             if len(sources) != 1 or layer.channels < 1:
                 raise UserError(f"{here}: expected one source and channels of at least 1")

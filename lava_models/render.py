@@ -54,6 +54,16 @@ def verdict(record: dict) -> str:
             "modelled, not run on hardware")
 
 
+def decoder_forms(fit: dict) -> str:
+    """Cores of the decoder in either form of its convolutions."""
+    def cores(section: dict) -> str:
+        parts = section["cores_by_part"]
+        return (f"{parts.get('decoder', 0) + parts.get('readout', 0)} cores with "
+                f"{section['convolutions']} convolutions")
+
+    return f"{cores(fit)}, {cores(fit['other_form'])}"
+
+
 def facts(record: dict) -> list[tuple[str, str]]:
     """What a reader wants first, as (name, text)."""
     work, target, fit = record["work"], record["target"], record["fit"]
@@ -72,9 +82,11 @@ def facts(record: dict) -> list[tuple[str, str]]:
          f"{fit['convolutions']} convolutions; most in {fit['binds']}"),
     ]
     if other is not None:
-        rows.append(("other form", f"{other['convolutions']} convolutions: {other['cores']} cores "
-                     f"on {other['chips']} chips, {interval(other['energy_per_sample_j'], 'J')}, "
-                     f"at least {si(other['chip_sample_ms']['value'] * 1e-3, 's')} per sample"))
+        rows += [
+            ("other form", f"{other['convolutions']} convolutions: {other['cores']} cores on "
+             f"{other['chips']} chips, {interval(other['energy_per_sample_j'], 'J')}, at least "
+             f"{si(other['chip_sample_ms']['value'] * 1e-3, 's')} per sample"),
+            ("decoder", decoder_forms(fit))]
     rows += [
         ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
          f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),

@@ -164,6 +164,12 @@ def test_shipped_descriptions(name):
     assert place(read_description(path), load_hardware("halapoint"))[0].fits
 
 
+def test_json_must_be_a_table(tmp_path):
+    (tmp_path / "net.json").write_text("[]")
+    with pytest.raises(UserError, match="net.json: expected a table with name and layers"):
+        read_description(tmp_path / "net.json")
+
+
 def test_shipped_description_is_the_shipped_network():
     from importlib import resources
 
@@ -195,6 +201,10 @@ IN = 'name = "n"\n[[layers]]\nname = "in"\nkind = "input"\nshape = [8]\non_chip 
     (IN + '[[layers]]\nname = "a"\nkind = "dense"\nshape = [2]\nform = "round"',
      "a: form 'round', known are shared, unrolled"),
     ('name = "n"\nlayers = []', "no layers"),
+    (IN + '[[layers]]\nname = "a"\nkind = "selection"\nlatent = 2\nk = 5\nrandom_bits = 8',
+     "a: expected an earlier first source of latent x k = 10 neurons"),
+    (IN + '[[layers]]\nname = "a"\nkind = "random_bits"\nlatent = 2\nrandom_bits = 8',
+     "a: populations of random bits are called random_bits.cells"),
 ])
 def test_wrong_descriptions(tmp_path, text, message):
     path = tmp_path / "net.toml"
