@@ -199,11 +199,19 @@ class Network:
 
         A transposed convolution runs in its sub-pixel form: stride^2 times the channels on the
         grid of its input (lava_models.synapse.shared_kernel).
+
+        Raises:
+            UserError: there is none, as the output is not stride times the input.
         """
         c, h, w = self.shape(layer.name)
         if layer.kind == "conv":
             return (c, h, w), layer.kernel, layer.stride
         s = layer.stride[0]
+        before = self.shape(self.sources(layer)[0])
+        if (h, w) != (s * before[1], s * before[2]) or layer.stride[1] != s:
+            raise UserError(f"{self.name}: {layer.name}: a transposed convolution from {before} to "
+                            f"{(c, h, w)} has no shared-weight form, which needs stride times the "
+                            "size; use form = \"unrolled\"")
         window, low = subpixel(self.as_netfile_layer(layer))
         side = 2 * max(-low, low + window.shape[-1] - 1) + 1
         return (c * s * s, h // s, w // s), (side, side), (1, 1)

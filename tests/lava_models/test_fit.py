@@ -164,6 +164,16 @@ def test_shipped_descriptions(name):
     assert place(read_description(path), load_hardware("halapoint"))[0].fits
 
 
+def test_transposed_convolution_without_shared_form():
+    network = Network("odd", (
+        LayerDescription("in", "input", (4, 5, 5), on_chip=False),
+        LayerDescription("up", "convT", channels=3, stride=(2, 2), padding=(1, 1))))
+    assert network.shape("up") == (3, 9, 9)
+    with pytest.raises(UserError, match="odd: up: .* has no shared-weight form.*unrolled"):
+        fit(network, BOARD)
+    assert place(network, load_hardware())[1:] == (None, "unrolled")
+
+
 def test_json_must_be_a_table(tmp_path):
     (tmp_path / "net.json").write_text("[]")
     with pytest.raises(UserError, match="net.json: expected a table with name and layers"):
