@@ -122,6 +122,8 @@ class Chip:
     core: CoreLimits
     timing: Timing
     static_power: tuple[Reading, ...] = _in("W / chip")
+    power_noise: Quantity = _in("W")
+    """Below which a difference of two power readings says nothing."""
     weight_mixed_max: Limit
     weight_mixed_min: Limit
     weight_single_sign_max: Limit

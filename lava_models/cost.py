@@ -181,20 +181,20 @@ def _fit_row(layer: LayerFit) -> dict:
                 for column, (used, limit) in layer.use.items()}}
 
 
-def time_section(cost: Cost) -> dict:
-    """Time per timestep and sample."""
+def time_section(cost: Cost, measured: dict | None = None) -> dict:
+    """Time per timestep and sample; `measured` of a chip, `loihi.measured_section`."""
     first = cost.estimates[0]
     what = "lower bound; high adds what low takes the largest of, and is no upper bound"
     return {
         "chip_timestep_us": _modelled(first.timestep_us) | {"what": what},
         "chip_sample_ms": _modelled(first.sample_ms) | {"what": what},
         "waits_for": first.waits,
-        "measured_timestep_us": dict(NO_METER),
+        "measured_timestep_us": (measured or {}).get("timestep_us", dict(NO_METER)),
     }
 
 
-def energy_section(cost: Cost) -> dict:
-    """Energy of a sample."""
+def energy_section(cost: Cost, measured: dict | None = None) -> dict:
+    """Energy of a sample; `measured` of a chip, `loihi.measured_section`."""
     first = cost.estimates[0]
     counts = {
         "synapses": sum(la.synops.sum() for la in cost.activity.layers) * cost.activity.repeat,
@@ -220,7 +220,7 @@ def energy_section(cost: Cost) -> dict:
                   "sha256": hashlib.sha256(repr(e.constants).encode()).hexdigest(),
                   "dynamic_j": _modelled(e.dynamic), "total_j": _modelled(e.total)}
                  for e in cost.estimates],
-        "measured_j": dict(NO_METER),
+        "measured_j": (measured or {}).get("energy_per_sample_j", dict(NO_METER)),
         "assumptions": ASSUMPTIONS,
     }
 

@@ -23,10 +23,18 @@ from lava_models.graph import RING_COUNTED_FROM
 from lava_models.latents import Selection
 from lava_models.netfile import NetFile
 from lava_models.rule30 import POPULATIONS, Ring, ring_synapses
-from lava_models.schedule import FEEDBACK, SELECTION, latent_part, layer_order, schedule_for
+from lava_models.schedule import (
+    CLOCK,
+    FEEDBACK,
+    SELECTION,
+    SILENCE,
+    latent_part,
+    layer_order,
+    schedule_for,
+)
 from lava_models.synapse import neuron_bias, selection_synapses, split_bias, unroll
 
-CLOCK, SILENCE, IMAGES, RANDOM_BITS = "clock", "silence", "images", "random bits"
+IMAGES, RANDOM_BITS = "images", "random bits"
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ import numpy as np
 from scipy import sparse
 
 from hw_configs import EnergyConstants, Quantity
-from lava_models.counts import CLOCK, IMAGES, SILENCE, connections, first_timestep, spikes_sent
+from lava_models.counts import IMAGES, connections, first_timestep, spikes_sent
 from lava_models.fit import Fit, LayerFit
 from lava_models.netfile import NetFile
 from lava_models.network import LayerDescription, Network
-from lava_models.schedule import schedule_for
+from lava_models.schedule import CLOCK, schedule_for
 
 CORES_PER_TILE = 4
 """Assumed, as on Loihi 1; see the placement above."""
@@ -144,12 +144,12 @@ def activity_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, 
         layer = book.fits[connection.target]
         reach = _by_core(connection.matrix, layer)
         source = connection.source
-        on_chip = CLOCK if source.startswith(CLOCK) or source == SILENCE else source
+        on_chip = CLOCK if source.startswith(CLOCK) else source
         book.add(connection.target, reach, per_sample[source],
                  None if source == IMAGES else book.chips_of(on_chip, len(reach.T)))
     for name, n in per_sample.items():
         if name != IMAGES:
-            book.spikes[CLOCK if name.startswith(CLOCK) or name == SILENCE else name] += n.sum()
+            book.spikes[CLOCK if name.startswith(CLOCK) else name] += n.sum()
     return book.close(period)
 
 

@@ -174,6 +174,8 @@ class _Graph:
         self.ahead = {n: phase - 1 for n, phase in self.schedule.phases.items()}
         """For every layer, the timestep at which its sources emit the first wave."""
         self.sizes: dict[str, int] = {}
+        self.constants: dict[str, np.ndarray] = {}
+        """Layers whose input never changes: its synaptic sums (SpikingLayer's `constant`)."""
 
     def build(self, bits: ChipBits, images: np.ndarray | None) -> _Graph:
         # One tick neuron per layer carries its bias; the selection needs none.
@@ -232,8 +234,10 @@ class _Graph:
             layer=layer, layer_name=name, schedule=self.schedule, lanes=self.lanes,
             feedback=self.net.latent if loops and upstream else 0,
             message_bits=INPUT_MESSAGE_BITS if name == "encoder.0" else 0, shared=self.shared,
-            clock_index=self.clocked.index(name), clock_size=len(self.clocked))
-        (upstream or self.selection.z_feedback).connect(process.s_in)
+            clock_index=self.clocked.index(name), clock_size=len(self.clocked),
+            constant=self.constants.get(name))
+        if upstream or loops:
+            (upstream or self.selection.z_feedback).connect(process.s_in)
         if loops and upstream:
             self.selection.z_feedback.connect(process.z_in)
         if self.clock is not None:
@@ -285,16 +289,12 @@ class _Graph:
 
     def run(self, on_step: Callable[[int, int], None]) -> GraphRun:
         from lava.magma.core.run_conditions import RunSteps
-        from lava.magma.core.run_configs import Loihi2SimCfg
 
-        config = Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=self.stock)
-        executable = self.selection.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
-        with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
-            self.selection.create_runtime(executable=executable)
-        runtime, done = self.selection.runtime, 0
+        self._start()
+        runtime, done, most = self.selection.runtime, 0, self._chunk()
         try:
             while done < self.steps:
-                chunk = min(self.schedule.period, self.steps - done)
+                chunk = min(most, self.steps - done)
                 self.selection.run(condition=RunSteps(num_steps=chunk, blocking=False))
                 _wait_for(runtime)
                 done += chunk
@@ -310,6 +310,22 @@ class _Graph:
             {name: np.load(self._path(f"{name}.counts")) for name in self.sizes},
             {name: np.load(self._path(name)) for name in self.sizes},
             self.sizes, self.lanes, self.steps, self.recorded)
+
+    def _start(self) -> None:
+        """Compile the graph and start its processes."""
+        executable = self.selection.compile(self._config(), {"pypy_channel_size": CHANNEL_SLOTS})
+        with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
+            self.selection.create_runtime(executable=executable)
+
+    def _config(self):
+        """Lava's run configuration: which model of each process runs."""
+        from lava.magma.core.run_configs import Loihi2SimCfg
+
+        return Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=self.stock)
+
+    def _chunk(self) -> int:
+        """Timesteps per call of Lava's run()."""
+        return self.schedule.period
 
     def _pixels(self) -> int:
         return math.prod(self.net.image_shape)

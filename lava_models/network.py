@@ -38,14 +38,13 @@ from lava_models.files import UserError
 from lava_models.latents import Selection
 from lava_models.netfile import Conv, ConvT, Lif, NetFile
 from lava_models.rule30 import POPULATIONS, Ring, ring_synapses
-from lava_models.schedule import FEEDBACK, SELECTION, latent_part, layer_order
+from lava_models.schedule import CLOCK, FEEDBACK, SELECTION, SILENCE, latent_part, layer_order
 from lava_models.synapse import selection_synapses, subpixel, unroll
 
 KINDS = ("input", "dense", "conv", "convT", "selection", "random_bits", "clock")
 FORMS = ("shared", "unrolled")
 PLASTIC_BITS = 16
 """What a learning synapse takes beyond weight and index; deduced in `hw_configs/networks`."""
-CLOCK = "clock"
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class Network:
 
     def _selection(self, layer: LayerDescription) -> list[Synapses]:
         zeta, *_ = self.sources(layer)
-        sources = {"zeta_in": zeta, "bits_in": POPULATIONS[2], "silence": CLOCK}
+        sources = {"zeta_in": zeta, "bits_in": POPULATIONS[2], "silence": SILENCE}
         return [Synapses(sources[port], 8, matrix.tocsc())
                 for port, matrix, _ in selection_synapses(Selection(layer.k, layer.random_bits),
                                                           layer.latent, layer.silencers)
@@ -302,8 +301,9 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
     Args:
         form: of its convolutions, "unrolled" or "shared".
     """
-    layers = [*_latent_layers(net, mode), LayerDescription(
-        CLOCK, "clock", (len(layer_order(net, mode)) - 1 + min(net.lag, net.ticks),), part=CLOCK)]
+    layers = [*_latent_layers(net, mode)]
+    layers += [LayerDescription(CLOCK, "clock", (len(layer_order(net, mode)) - 1,), part=CLOCK),
+               LayerDescription(SILENCE, "clock", (min(net.lag, net.ticks),), part=CLOCK)]
     chain: list[LayerDescription] = []
     upstream, named = "images", dict(net.named_layers())
     if mode == "reconstruct":
@@ -344,7 +344,7 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
 def _latent_layers(net: NetFile, mode: str) -> Iterator[LayerDescription]:
     common = {"latent": net.latent, "random_bits": net.random_bits}
     for name in (SELECTION, FEEDBACK):
-        sources = ("?", POPULATIONS[2], *((CLOCK,) if name == FEEDBACK else ()))
+        sources = ("?", POPULATIONS[2], *((SILENCE,) if name == FEEDBACK else ()))
         yield LayerDescription(name, "selection", sources=sources, k=net.k, part="latent",
                                silencers=min(net.lag, net.ticks), **common)
     cells, rule, bits = POPULATIONS

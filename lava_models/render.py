@@ -51,7 +51,8 @@ def verdict(record: dict) -> str:
     return (f"{fit['cores']} cores on {chips} of {fit['board']} ({fits}); per sample "
             f"{si(over['value'], 'J')} ({si(over['low'], 'J')} to {si(over['high'], 'J')} over all "
             f"sets of constants) and at least {si(time['chip_sample_ms']['value'] * 1e-3, 's')}; "
-            "modelled, not run on hardware")
+            + ("modelled; measured beside it" if record["measured"] else
+               "modelled, not run on hardware"))
 
 
 def decoder_forms(fit: dict) -> str:
@@ -91,7 +92,7 @@ def facts(record: dict) -> list[tuple[str, str]]:
         ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
          f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),
         ("chip timestep", f"at least {interval({**time['chip_timestep_us'], **step}, 's')}"),
-        ("measured on chip", interval(energy["measured_j"], "J")),
+        ("measured on chip", _measured(record)),
         ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
                       f"({time['host_wall_s']['what']})"),
     ]
@@ -100,6 +101,37 @@ def facts(record: dict) -> list[tuple[str, str]]:
               entry["value"] is not None else interval(entry, ""))
              for name, entry in record["quality"].items()]
     return [*rows, ("reference", record["check"]["verdict"])]
+
+
+def _measured(record: dict) -> str:
+    """A chip's energy and time beside the modelled, or why there are none."""
+    energy, time = record["energy"], record["time"]
+    if not record["measured"]:
+        return interval(energy["measured_j"], "J")
+    words = []
+    for name, mine, theirs, unit, scale in (
+            ("energy per sample", energy["energy_per_sample_j"], energy["measured_j"], "J", 1.0),
+            ("timestep", time["chip_timestep_us"], time["measured_timestep_us"], "s", 1e-6)):
+        if theirs["value"] is None:
+            words.append(f"{name} {interval(theirs, unit)}")
+            continue
+        words.append(f"{name} {si(theirs['value'] * scale, unit)} (spread "
+                     f"{si(theirs['spread'] * scale, unit)}, n = {theirs['n']}; modelled / "
+                     f"measured {mine['value'] / theirs['value']:.2f})")
+    return "; ".join(words)
+
+
+def measured_rows(record: dict) -> list[list[str]]:
+    """What a chip's loggers gave: (name, mean, spread, n, what)."""
+    rows = []
+    for name, entry in record["measured"].items():
+        if entry["value"] is None:
+            rows.append([name, entry["basis"], "", "", entry["why"]])
+        else:
+            rows.append([name, f"{entry['value']:.6g}", *(
+                [f"{entry['spread']:.3g}"] if "spread" in entry else [""]), str(entry["n"]),
+                entry["what"]])
+    return rows
 
 
 def layer_rows(record: dict) -> list[list[str]]:
@@ -158,6 +190,7 @@ def baseline_rows(record: dict) -> list[list[str]]:
 
 _ENERGY_COLUMNS = ("energy per sample, modelled", "count", "nominal", "low to high")
 _FIT_COLUMNS = ("layer", "form", "cores", "binds", "fullest core", "percent")
+_MEASURED_COLUMNS = ("measured on the chip", "mean", "spread", "n", "what it is")
 _BASELINE_COLUMNS = ("beside it", "multiply-accumulates", "energy per sample", "what it is")
 
 
@@ -181,6 +214,8 @@ def to_markdown(record: dict) -> str:
               *markdown_table(_ENERGY_COLUMNS, energy_rows(record), 1)]
     lines += ["", f"Cores of {record['fit']['board']}, modelled:", "",
               *markdown_table(_FIT_COLUMNS, fit_rows(record), 2)]
+    if record["measured"]:
+        lines += ["", *markdown_table(_MEASURED_COLUMNS, measured_rows(record), 1)]
     lines += ["", *markdown_table(_BASELINE_COLUMNS, baseline_rows(record), 1)]
     lines += ["", *(f"![{name}](../{name})" for name in record["pictures"])]
     lines += ["", "Assumed: " + "; ".join(record["energy"]["assumptions"]) + ".",
@@ -247,7 +282,8 @@ def to_html(record: dict, folder: Path) -> str:
         shares=_shares(record), fit_columns=_FIT_COLUMNS, fits=_with_bars(
             fit_rows(record)[:-1], [la["fullest_core"][la["binds"]]["percent"] or 0
                                     for la in record["fit"]["layers"]], 100.0),
-        fit_total=fit_rows(record)[-1], baseline_columns=_BASELINE_COLUMNS,
+        fit_total=fit_rows(record)[-1], measured_columns=_MEASURED_COLUMNS,
+        measured=measured_rows(record), baseline_columns=_BASELINE_COLUMNS,
         baselines=baseline_rows(record))
 
 

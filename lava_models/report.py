@@ -30,7 +30,7 @@ TOLERANCE = 1e-9
 def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: int,
                  schedule: Schedule, readout: str, steps: int, wall_s: float,
                  counts: list[LayerCount], cost: Cost, baselines: list[dict], quality: dict,
-                 check: dict, pictures: list[str]) -> dict:
+                 check: dict, pictures: list[str], measured: dict | None = None) -> dict:
     """Assemble the record of one run of `samples` samples.
 
     Args:
@@ -42,6 +42,7 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
         cost: modelled cost of a sample on a board.
         baselines: `cost.baseline_section`.
         pictures: file names beside the report's folder.
+        measured: of a chip, `loihi.measured_section`; None where no chip ran.
     """
     layers = [_layer(c, samples) for c in counts]
     wall = {"value": round(wall_s, 3), "basis": "measured",
@@ -53,9 +54,10 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
                  "lag_ticks": schedule.lag, "timesteps_per_tick": schedule.dilation,
                  "timesteps_per_sample": schedule.period,
                  "latency_timesteps": schedule.last_wave(readout, 0), "timesteps_run": steps},
-        "time": {"host_wall_s": wall, **time_section(cost)},
-        "energy": energy_section(cost),
+        "time": {"host_wall_s": wall, **time_section(cost, measured)},
+        "energy": energy_section(cost, measured),
         "fit": fit_section_of(cost),
+        "measured": measured or {},
         "baselines": baselines,
         "quality": quality,
         "layers": layers,
@@ -72,8 +74,10 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
 
 def with_cost(record: dict, cost: Cost) -> dict:
     """The record with its modelled sections made anew, for another board or constants."""
-    return {**record, "time": {"host_wall_s": record["time"]["host_wall_s"], **time_section(cost)},
-            "energy": energy_section(cost), "fit": fit_section_of(cost)}
+    measured = record["measured"]
+    return {**record, "fit": fit_section_of(cost), "energy": energy_section(cost, measured),
+            "time": {"host_wall_s": record["time"]["host_wall_s"],
+                     **time_section(cost, measured)}}
 
 
 def _layer(count: LayerCount, samples: int) -> dict:

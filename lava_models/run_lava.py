@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import time
@@ -18,12 +17,11 @@ from typing import Annotated, Literal
 import tyro
 
 from lava_models.files import UserError, check_writable, replacing, run_command
+from lava_models.run_loihi import ChipOptions, check_options, run_loihi
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "mnist.net"
 """What it is: the README.md beside it."""
 PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
-COUNTS = "counts.npz"
-"""Spikes per population, timestep and neuron: what energy-report needs for another board."""
 
 
 def main() -> None:
@@ -71,6 +69,7 @@ class Command:
     """Write over earlier results in that folder."""
     check: bool = True
     """Compare the recorded spikes (all of them in short runs) with the integer reference."""
+    chip: tyro.conf.OmitArgPrefixes[ChipOptions] = ChipOptions()
 
 
 def run_lava_command(arguments: list[str]) -> int:
@@ -94,10 +93,13 @@ def run_lava_command(arguments: list[str]) -> int:
     if command.graph == "stock" and command.lanes not in (None, 1):
         raise UserError(f"--lanes {command.lanes}: the stock graph runs one sample at a time; "
                         "use --graph fused")
-    if command.graph == "fused" and command.convolutions == "shared":
+    if command.backend == "sim" and command.graph == "fused" and (
+            command.convolutions == "shared"):
         raise UserError("--convolutions shared: is for the stock graph; add --graph stock")
-    if command.backend == "loihi2":
-        _require_loihi()
+    check_options(command.chip, command.backend, command.mode)
+    on_chip = command.backend == "loihi2"
+    if on_chip and command.lanes not in (None, 1):
+        raise UserError(f"--lanes {command.lanes}: a chip runs one sample at a time")
     from lava_models.cost import load_hardware
     from lava_models.hdf5 import read_net
 
@@ -106,7 +108,7 @@ def run_lava_command(arguments: list[str]) -> int:
     net = read_net(command.net)
     out = command.out or beside / command.mode
     report = out / "report" / "report.json"
-    if report.exists() and not command.force:
+    if report.exists() and not command.force and not command.chip.dry_run:
         raise UserError(f"{out}: already holds results; replace them with --force or choose "
                         "another --out")
     dataset = None
@@ -115,7 +117,8 @@ def run_lava_command(arguments: list[str]) -> int:
         if dataset is None:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
-    return _run(command, arguments, net, out, dataset, hardware)
+    run = run_loihi if on_chip else _run
+    return run(command, arguments, net, out, dataset, hardware)
 
 
 def _trained_on(provenance: str) -> str | None:
@@ -126,28 +129,13 @@ def _trained_on(provenance: str) -> str | None:
         return None
 
 
-def _require_loihi() -> None:
-    from lava.utils import loihi
-
-    have = loihi.is_installed()
-    raise UserError(
-        "--backend loihi2: " + (
-            "Intel's Loihi extension is installed, but this release cannot drive it yet"
-            if have else "needs Intel's Loihi extension (lava-loihi, for members of the Intel "
-            "Neuromorphic Research Community), which is not installed")
-        + "; --backend sim computes the same spikes")
-
-
 def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None,
          hardware) -> int:
-    import numpy as np
     import psutil
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lava_models.compare import compare_with_reference
     from lava_models.console import make_console
-    from lava_models.cost import baseline_section, cost_of_run, file_sha256
-    from lava_models.counts import count_run, pixels_used, save_counts
     from lava_models.graph import (
         Interrupted,
         bytes_needed,
@@ -157,12 +145,10 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
     )
     from lava_models.images import load_images
     from lava_models.meters import MachineMeters
-    from lava_models.pictures import save_grid, save_pairs, save_raster
-    from lava_models.reference import decode_images, encode_images
-    from lava_models.render import to_terminal
-    from lava_models.report import build_report, write_report
+    from lava_models.reference import encode_images
+    from lava_models.results import Finished, save_run
     from lava_models.rule30 import ChipBits
-    from lava_models.schedule import SELECTION, layer_order, schedule_for
+    from lava_models.schedule import SELECTION, schedule_for
 
     console = make_console()
     mode, samples = command.mode, command.samples
@@ -225,37 +211,14 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
         compared = min(samples, run.recorded * lanes)
         check = {"equal": verdict.equal, "samples_compared": compared, "verdict":
                  f"{compared} samples on Lava against the integer reference: {verdict}"}
-    decoded = decode_images(net, run.voltage)
-    latents = run.by_tick(SELECTION, schedule)
-
-    pictures = ["images.png", "latents.png"]
-    if images is not None:
-        save_pairs(images, decoded, out / pictures[0])
-    else:
-        save_grid(decoded, out / pictures[0])
-    save_raster(latents, out / pictures[1], f"latent spikes, {mode}, backend {command.backend}")
-    with replacing(out / "images.npy") as file, open(file, "wb") as handle:
-        np.save(handle, decoded)
-    (out / "finished.npy").unlink(missing_ok=True)  # of an interrupted run before
-    pixels = pixels_used(graded)
-    save_counts(run.counts, pixels, out / COUNTS)
-    cost = cost_of_run(net, mode, samples, run.counts, pixels, hardware, command.net.name)
-    record = build_report(
-        run=_identity(arguments, command.seed), inputs={
-            "net": str(command.net), "net_sha256": file_sha256(command.net), "dataset": dataset,
-            "counts": COUNTS, "counts_sha256": file_sha256(out / COUNTS)},
-        target={"backend": command.backend, "graph": command.graph, "lanes": lanes,
-                "description": f"{target}; not run on hardware"},
-        mode=mode, samples=samples, schedule=schedule, readout=layer_order(net, mode)[-1],
-        steps=run.steps, wall_s=wall_s,
-        counts=count_run(net, mode, samples, run.counts, pixels), cost=cost,
-        baselines=baseline_section(net, mode, samples, machine["cpu_j"]),
-        quality=_quality(images, decoded), check=check, pictures=pictures)
-    path = write_report(record, out / "report")
-    console.print(to_terminal(record))
-    console.print(f"pictures: {out / pictures[0]} {out / pictures[1]}   images: "
-                  f"{out / 'images.npy'}   report: {path}")
-    return 0 if check["equal"] in (True, None) else 1
+    return save_run(
+        Finished(images=images, graded=graded, voltage=run.voltage,
+                 latents=run.by_tick(SELECTION, schedule), counts=run.counts, steps=run.steps,
+                 wall_s=wall_s, check=check, cpu=machine["cpu_j"], measured=None,
+                 target={"backend": command.backend, "graph": command.graph, "lanes": lanes,
+                         "description": f"{target}; not run on hardware"}),
+        net=net, net_path=command.net, mode=mode, seed=command.seed, dataset=dataset, out=out,
+        hardware=hardware, arguments=arguments, console=console)
 
 
 def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
@@ -264,6 +227,7 @@ def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
 
     from lava_models.pictures import save_grid
     from lava_models.reference import decode_images
+    from lava_models.results import COUNTS
 
     count = len(interrupted.finished)
     if not count:
@@ -278,25 +242,3 @@ def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
         (out / old).unlink(missing_ok=True)  # of a whole run before, with --force
     console.print(f"{count} of {samples} samples were finished and are in {out / 'images.npy'} "
                   f"(which ones: finished.npy); no report was written")
-
-
-def _identity(arguments: list[str], seed: int) -> dict:
-    from lava_models.provenance import commit, versions
-
-    sha, dirty = commit()
-    return {"utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "command": " ".join(["run-lava", *arguments]), "seed": seed, "commit": sha,
-            "dirty": dirty, "versions": versions()}
-
-
-def _quality(images, decoded) -> dict:
-    """Of the images of this run."""
-    import numpy as np
-
-    if images is None:
-        return {"reconstruction_mse": {
-            "value": None, "basis": "unavailable", "why": "generated images have no original",
-            "fix": "run-lava --mode reconstruct; score-fsvae gives Frechet distances"}}
-    return {"reconstruction_mse": {
-        "value": float(np.mean((decoded - images) ** 2)), "basis": "measured",
-        "what": f"mean squared error of {len(images)} test images, pixels in [-1, 1]"}}

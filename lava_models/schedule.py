@@ -21,6 +21,8 @@ MODES = ("reconstruct", "generate")
 SELECTION = "selection"
 FEEDBACK = f"{SELECTION}.feedback"
 """The copy of the selection neurons that feeds z back."""
+CLOCK, SILENCE = "clock", "silence"
+"""Tick neurons: those that carry biases, and those that end a sample's feedback."""
 
 
 @dataclass(frozen=True)

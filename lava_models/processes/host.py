@@ -96,6 +96,38 @@ class PySpikeProbe(PyLoihiProcessModel):
             self.counts[step] += counted.sum(axis=1, dtype=np.int32)
 
 
+class Receiver(AbstractProcess):
+    """Writes frames, in the order in which they come, to a .npy file.
+
+    Args:
+        file: path of the .npy file, int32 (frames, n).
+        skip: how many frames come before the first that is kept.
+    """
+
+    def __init__(self, *, size: int, file: str, skip: int, name: str) -> None:
+        super().__init__(file=file, skip=skip, name=name)
+        self.a_in = InPort(shape=(size,))
+
+
+@implements(proc=Receiver, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyReceiver(PyLoihiProcessModel):
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.rows = np.load(proc_params["file"], mmap_mode="r+")
+        self.frame = -proc_params["skip"]
+
+    def run_spk(self) -> None:
+        if self.a_in.probe():  # a frame comes once a sample; waiting for one would stop the clock
+            frame = self.a_in.recv()
+            if 0 <= self.frame < len(self.rows):
+                self.rows[self.frame] = (frame.astype(np.int32) << 8) >> 8  # 24 bits, signed
+            self.frame += 1
+
+
 class StateProbe(AbstractProcess):
     """Writes a Var once per `interval` timesteps, from timestep `first` on, to a .npy file.
 

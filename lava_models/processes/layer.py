@@ -23,7 +23,13 @@ from lava_models.netfile import Conv as ConvLayer
 from lava_models.netfile import ConvT, Layer
 from lava_models.reference import LayerCell
 from lava_models.schedule import Schedule, dilate_decay
-from lava_models.synapse import neuron_bias, shared_kernel, split_bias, unroll
+from lava_models.synapse import (
+    neuron_bias,
+    shared_kernel,
+    split_bias,
+    split_exponents,
+    unroll,
+)
 
 
 class SpikingLayer(AbstractProcess):
@@ -39,14 +45,17 @@ class SpikingLayer(AbstractProcess):
             of unrolling them into a matrix (Sparse); same sums.
         clock_index: which of the `clock_size` tick neurons on port `tick` carries the bias.
         lanes: samples that run side by side; more than one with the fused model only.
+        constant: int32 (n_out,), synaptic sums of an input that never changes; they then come with
+            the bias and `s_in` is not used. Stock model only.
     """
 
     def __init__(self, *, layer: Layer, layer_name: str, schedule: Schedule, feedback: int,
                  message_bits: int, shared: bool, clock_index: int, clock_size: int,
-                 lanes: int) -> None:
+                 lanes: int, constant: np.ndarray | None = None) -> None:
         super().__init__(layer=layer, layer_name=layer_name, schedule=schedule, feedback=feedback,
                          message_bits=message_bits, shared=shared, clock_index=clock_index,
-                         clock_size=clock_size, lanes=lanes, name=layer_name.replace(".", "_"))
+                         clock_size=clock_size, lanes=lanes, constant=constant,
+                         name=layer_name.replace(".", "_"))
         n_in, n_out = int(np.prod(layer.input_shape)), int(np.prod(layer.shape))
         self.s_in = InPort(shape=(lanes * (n_in - feedback),))
         self.z_in = InPort(shape=(lanes * max(feedback, 1),))
@@ -72,7 +81,11 @@ class StockSpikingLayer(AbstractSubProcessModel):
         self.lif.s_out.connect(proc.s_out)
         proc.vars.v.alias(self.lif.vars.v)
         self.synapses = 0
-        if p["shared"] and layer.type != "dense":
+        with_bias = split_bias(bias)
+        if p["constant"] is not None:  # of one sign each: any integer, not only even ones
+            for part in (np.maximum(p["constant"], 0), np.minimum(p["constant"], 0)):
+                with_bias += split_exponents(part)
+        elif p["shared"] and layer.type != "dense":
             self._convolve(proc.s_in, layer, p["message_bits"])
         else:
             matrix = unroll(layer)
@@ -80,7 +93,7 @@ class StockSpikingLayer(AbstractSubProcessModel):
             self._connect(proc.s_in, matrix[:, :upstream], bits=p["message_bits"])
             if p["feedback"]:
                 self._connect(proc.z_in, matrix[:, upstream:])
-        for mantissas, exponent in split_bias(bias):
+        for mantissas, exponent in with_bias:
             matrix = sparse.lil_matrix((len(bias), p["clock_size"]), dtype=np.int32)
             matrix[:, p["clock_index"]] = mantissas[:, None]
             self._connect(proc.tick, matrix.tocsr(), exponent)
