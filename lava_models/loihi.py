@@ -177,6 +177,9 @@ class _ChipGraph(_Graph):
         read.out.connect(receiver.a_in)
 
     def _start(self) -> None:
+        from lava_models.extension import load
+
+        load("CompilerOptions").show_resource_count = True  # its own table, to hold beside our fit
         # The queue may take minutes, in which Ctrl-C must work; processes forked here ignore it.
         executable = self.selection.compile(self._config(), {"pypy_channel_size": CHANNEL_SLOTS})
         with _interrupts_here_only():

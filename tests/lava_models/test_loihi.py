@@ -70,6 +70,7 @@ def test_hardware_graph_equals_the_reference(extension, net_factory, mode, lag, 
     assert np.array_equal(run.voltage, expected.voltage) and expected.z.any()
     config, = loihi_double.HwConfig.started
     assert config.select_sub_proc_model and config.loggers == []
+    assert loihi_double.CompilerOptions.show_resource_count
 
 
 @pytest.mark.parametrize("mode", ["generate", "reconstruct"])

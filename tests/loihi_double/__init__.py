@@ -61,6 +61,7 @@ def install(monkeypatch, *, delay: int = 0) -> None:
     monkeypatch.setattr(run_configs, "Loihi2HwCfg", HwConfig)
     monkeypatch.setattr(spike, "DELAY", delay)
     monkeypatch.setattr(HwConfig, "started", [])
+    monkeypatch.setattr(CompilerOptions, "show_resource_count", False)
     profiler.recorded.clear()
     for variable in ("SLURM", "NOSLURM", "PARTITION", "BOARD", "LOIHI_GEN", "NXSDKHOST",
                      "HOST_BINARY"):  # Lava sets some of them; all go back afterwards
