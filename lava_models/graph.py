@@ -128,8 +128,8 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         raise ValueError(f"graph {graph!r} with {lanes} lanes")
     if convolutions not in CONVOLUTIONS:
         raise ValueError(f"convolutions {convolutions!r}, known are {CONVOLUTIONS}")
-    with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, _quiet_lava():
-        built = _Graph(net, mode, samples, graph, convolutions, lanes, record, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, quiet_lava():
+        built = Graph(net, mode, samples, graph, convolutions, lanes, record, Path(folder))
         return built.build(bits, images).run(on_step)
 
 
@@ -158,7 +158,7 @@ def choose_record(net: NetFile, mode: str, lanes: int) -> int:
     return max(1, RECORD_BYTES // per_sample)
 
 
-class _Graph:
+class Graph:
     """Builds, runs and reads the graph; what host and graph exchange lies in `folder`."""
 
     def __init__(self, net: NetFile, mode: str, samples: int, graph: str, convolutions: str,
@@ -177,7 +177,7 @@ class _Graph:
         self.constants: dict[str, np.ndarray] = {}
         """Layers whose input never changes: its synaptic sums (SpikingLayer's `constant`)."""
 
-    def build(self, bits: ChipBits, images: np.ndarray | None) -> _Graph:
+    def build(self, bits: ChipBits, images: np.ndarray | None) -> Graph:
         # One tick neuron per layer carries its bias; the selection needs none.
         self.clocked = [name for name in self.order if name != SELECTION]
         self.clock = self._clock([self.ahead[name] for name in self.clocked],
@@ -300,7 +300,7 @@ class _Graph:
                 done += chunk
                 on_step(done, self.steps)
         except BaseException as error:
-            _abandon(runtime)
+            abandon(runtime)
             if isinstance(error, KeyboardInterrupt):
                 raise self._interrupted(done) from None
             raise
@@ -380,7 +380,7 @@ def _wait_for(runtime) -> None:
         raise
 
 
-def _abandon(runtime) -> None:
+def abandon(runtime) -> None:
     """End a runtime in the middle of a step. Its own stop() would wait for an answer for ever."""
     for actor in runtime._messaging_infrastructure.actors:
         with contextlib.suppress(ValueError):  # already joined, after a failure Lava noticed
@@ -391,7 +391,7 @@ def _abandon(runtime) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_lava():
+def quiet_lava():
     """Lava logs its own progress at WARNING; ours is shown by `on_step`."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -24,11 +24,10 @@ from lava_models.fit import COLUMNS, Fit
 from lava_models.graph import (
     CHANNEL_SLOTS,
     RING_COUNTED_FROM,
+    Graph,
     GraphRun,
-    Interrupted,
-    _abandon,
-    _Graph,
-    _quiet_lava,
+    abandon,
+    quiet_lava,
 )
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
@@ -124,15 +123,17 @@ def check_for_chip(net: NetFile, mode: str, placed: Fit) -> None:
 # --- the graph --------------------------------------------------------------------------------
 
 
-class _ChipGraph(_Graph):
+class _ChipGraph(Graph):
     """The stock graph between the extension's adapters."""
 
     def __init__(self, net: NetFile, mode: str, samples: int, convolutions: str, folder: Path,
-                 held: bool, delay: int, loggers: list) -> None:
+                 held: bool, delay: int, loggers: list, wait_s: float = 0.0,
+                 on_start: Callable[[], None] = lambda: None) -> None:
         # A late input misses the first tick of the first sample: one more goes before.
         self.before = 1 if delay and mode == "reconstruct" and not held else 0
         super().__init__(net, mode, samples + self.before, "stock", convolutions, 1, None, folder)
         self.held, self.delay, self.loggers = held, delay, loggers
+        self.wait_s, self.on_start = wait_s, on_start
         self.steps += DRAIN
 
     def _images(self, images: np.ndarray):
@@ -180,10 +181,26 @@ class _ChipGraph(_Graph):
         from lava_models.extension import load
 
         load("CompilerOptions").show_resource_count = True  # its own table, to hold beside our fit
-        # The queue may take minutes, in which Ctrl-C must work; processes forked here ignore it.
-        executable = self.selection.compile(self._config(), {"pypy_channel_size": CHANNEL_SLOTS})
-        with _interrupts_here_only():
-            self.selection.create_runtime(executable=executable)
+        try:
+            with _deadline(self.wait_s):
+                executable = self.selection.compile(self._config(),
+                                                    {"pypy_channel_size": CHANNEL_SLOTS})
+                with _interrupts_here_only():  # the queue may take minutes
+                    self.selection.create_runtime(executable=executable)
+        except BaseException as error:
+            if self.selection.runtime is not None:
+                with contextlib.suppress(Exception):
+                    abandon(self.selection.runtime)
+            if isinstance(error, _TooLate):
+                raise UserError(
+                    f"--backend loihi2: no board answered within {self.wait_s:g} s; nothing was "
+                    "run. See the queue (squeue, sinfo), or wait longer with --wait") from None
+            if isinstance(error, UserError) or not isinstance(error, Exception):
+                raise
+            # The closed compiler may raise anything.
+            raise UserError(f"--backend loihi2: compiling or starting failed ({_words(error)}); "
+                            "nothing was run") from error
+        self.on_start()
 
     def _config(self):
         from lava.magma.core.run_configs import Loihi2HwCfg
@@ -198,7 +215,7 @@ class _OfflineGraph(_ChipGraph):
     """The same without the extension: the state is read as on the simulator."""
 
     def _read_voltage(self, readout) -> None:
-        _Graph._read_voltage(self, readout)
+        Graph._read_voltage(self, readout)
 
 
 def planned_processes(net: NetFile, mode: str, bits: ChipBits, images: np.ndarray | None,
@@ -270,37 +287,27 @@ def run_on_chip(net: NetFile, mode: str, bits: ChipBits, samples: int,
     """
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder, _quiet_lava():
+    with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder, quiet_lava():
         graph = _ChipGraph(net, mode, samples, convolutions, Path(folder), held, delay,
-                           list(loggers))
-        start = graph._start
-
-        def start_in_time() -> None:
-            try:
-                with _deadline(wait_s):
-                    start()
-            except BaseException:
-                if graph.selection.runtime is not None:
-                    with contextlib.suppress(Exception):
-                        _abandon(graph.selection.runtime)
-                raise
-            on_start()
-
-        graph._start = start_in_time
+                           list(loggers), wait_s, on_start)
         try:
             run: GraphRun = graph.build(bits, images).run(lambda done, total: None)
-        except (Interrupted, UserError):
+        except UserError:
             raise
-        except _TooLate:
-            raise UserError(f"--backend loihi2: no board answered within {wait_s:g} s; nothing was "
-                            "run. See the queue (squeue, sinfo), or wait longer with --wait") \
-                from None
-        except (OSError, EOFError, RuntimeError) as error:
-            raise UserError(f"--backend loihi2: the connection to the board was lost ({error}); "
-                            "nothing was written. Run it again; --samples fewer takes less "
-                            "time") from None
+        except (OSError, EOFError) as error:
+            raise UserError(f"--backend loihi2: the connection to the board was lost "
+                            f"({_words(error)}); nothing was written. Run it again; fewer "
+                            "--samples take less time") from error
+        except Exception as error:  # the closed extension may raise anything
+            raise UserError(f"--backend loihi2: the run failed ({_words(error)}); nothing was "
+                            "written") from error
         return ChipRun(run.voltage[graph.before:], run.raster(SELECTION)[0], graph.steps,
                        graph.before)
+
+
+def _words(error: Exception) -> str:
+    """An error on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @contextlib.contextmanager

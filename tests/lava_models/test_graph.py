@@ -141,7 +141,7 @@ def test_generation_needs_no_input(net_factory):
     AbstractProcess.__init__ = note
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(graph._Graph, "run", lambda self, on_step: self)
+            patch.setattr(graph.Graph, "run", lambda self, on_step: self)
             run_graph(net, "generate", ChipBits.of(net, "generate", 0), 1, graph="stock")
     finally:
         AbstractProcess.__init__ = original

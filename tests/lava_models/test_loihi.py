@@ -299,6 +299,35 @@ def test_lost_connection(earlier, net_path, monkeypatch):
     _intact(*earlier)
 
 
+def test_compiler_that_gives_up(earlier, net_path, monkeypatch):
+    from lava_models.loihi import _ChipGraph
+
+    def refuse(self):
+        raise AssertionError("Partitioning could\nnot converge")
+
+    monkeypatch.setattr(_ChipGraph, "_config", refuse)
+    with pytest.raises(UserError, match="compiling or starting failed .AssertionError: "
+                                        "Partitioning could not converge.; nothing was run"):
+        _command(net_path, earlier[0], "--force")
+    _intact(*earlier)
+
+
+def test_process_that_fails(earlier, net_path, monkeypatch):
+    """Inside the graph: the adapter refuses a spike. No process is left behind."""
+    import multiprocessing
+
+    from loihi_double.adapters import spike
+
+    def fail(self):
+        raise ValueError("broken adapter")
+
+    monkeypatch.setattr(spike.PyNxToPy, "run_spk", fail)
+    with pytest.raises(UserError, match="the run failed .*broken adapter.*; nothing was written"):
+        _command(net_path, earlier[0], "--force")
+    assert not multiprocessing.active_children()
+    _intact(*earlier)
+
+
 def test_job_that_never_starts(earlier, net_path, monkeypatch):
     from lava_models.loihi import _ChipGraph
 
