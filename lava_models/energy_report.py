@@ -42,7 +42,8 @@ class Command:
     constants: str | None = None
     """Energy constants of the headline: a name or a TOML file (default: the report's)."""
     convolutions: Literal["shared", "unrolled"] | None = None
-    """Form of the convolutions (default: the one that takes fewer cores)."""
+    """Form of the convolutions (default: the report's, or with --hw and --fit the one that takes
+    fewer cores)."""
     compare: Path | None = None
     """Another run: print the differences of every number."""
     fail_over: str | None = None
@@ -145,12 +146,26 @@ def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
     net, counts = _inputs(record, path)
     for file, key in ((net, "net_sha256"), (counts, "counts_sha256")):
         _need_hash(file, record["inputs"][key], path)
-    hardware = load_hardware(command.hw, command.constants or record["energy"]["constants"],
-                             command.convolutions)
+    board, form = command.hw, command.convolutions
+    if board is None:  # what is not asked for stays as it was
+        board, form = _board_of(record, path), form or record["fit"]["convolutions"]
+    hardware = load_hardware(board, command.constants or record["energy"]["constants"], form)
     spikes, pixels = load_counts(counts)
     work = record["work"]
     return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
                                          pixels, hardware, net.name))
+
+
+def _board_of(record: dict, path: Path) -> str:
+    """The shipped board a record was modelled for."""
+    from hw_configs import load_board, names
+
+    wanted = record["fit"]["board"]
+    for name in names("boards"):
+        if load_board(name).name == wanted:
+            return name
+    raise UserError(f"{path}: was modelled for {wanted!r}, which is no board that comes along; "
+                    "name its file with --hw")
 
 
 def _inputs(record: dict, path: Path) -> tuple[Path, Path]:

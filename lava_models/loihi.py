@@ -120,6 +120,16 @@ def check_for_chip(net: NetFile, mode: str, placed: Fit) -> None:
             f"{placed.binds}; use a larger board (--hw), or --convolutions shared")
 
 
+def samples_before(mode: str, held: bool, delay: int) -> int:
+    """Samples run before the first: a late input misses the first tick of the first one."""
+    return 1 if delay and mode == "reconstruct" and not held else 0
+
+
+def timesteps_of(net: NetFile, mode: str, samples: int) -> int:
+    """Timesteps a run of `samples` samples takes on a chip."""
+    return schedule_for(net, mode).run_length(layer_order(net, mode)[-1], samples) + DRAIN
+
+
 # --- the graph --------------------------------------------------------------------------------
 
 
@@ -129,12 +139,11 @@ class _ChipGraph(Graph):
     def __init__(self, net: NetFile, mode: str, samples: int, convolutions: str, folder: Path,
                  held: bool, delay: int, loggers: list, wait_s: float = 0.0,
                  on_start: Callable[[], None] = lambda: None) -> None:
-        # A late input misses the first tick of the first sample: one more goes before.
-        self.before = 1 if delay and mode == "reconstruct" and not held else 0
+        self.before = samples_before(mode, held, delay)
         super().__init__(net, mode, samples + self.before, "stock", convolutions, 1, None, folder)
         self.held, self.delay, self.loggers = held, delay, loggers
         self.wait_s, self.on_start = wait_s, on_start
-        self.steps += DRAIN
+        self.steps = timesteps_of(net, mode, samples + self.before)
 
     def _images(self, images: np.ndarray):
         from lava_models.graph import INPUT_MESSAGE_BITS

@@ -88,6 +88,8 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
         planned_processes,
         require_extension,
         run_on_chip,
+        samples_before,
+        timesteps_of,
         use_board,
     )
     from lava_models.meters import MachineMeters
@@ -115,7 +117,7 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
         images = np.repeat(images, samples, axis=0) if options.hold else images
         graded = encode_images(net, images)
     bits = ChipBits.of(net, mode, command.seed)
-    before = 1 if options.input_delay and mode == "reconstruct" and not options.hold else 0
+    before = samples_before(mode, options.hold, options.input_delay)
 
     def reference() -> object:
         columns = (TextColumn("{task.description}"), BarColumn(),
@@ -140,8 +142,12 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     console.print(f"running {command.net} on backend loihi2 ({what}): {mode}, {samples} samples of "
                   f"{schedule.period} timesteps; compiling, then the queue, at most "
                   f"{options.wait:g} s")
-    steps = schedule.period * (samples + before)
-    profilers = Profilers.make(steps) if options.profile else None
+    if samples > command.samples:
+        console.print(f"{samples} samples instead of {command.samples}: the power meter needs "
+                      f"{options.power_timesteps} timesteps (--power-timesteps, --no-profile)")
+    profilers = None
+    if options.profile:
+        profilers = Profilers.make(timesteps_of(net, mode, samples + before))
     start, meters = time.perf_counter(), MachineMeters()
     run = run_on_chip(net, mode, bits, samples, graded, convolutions=command.convolutions,
                       held=options.hold, delay=options.input_delay,

@@ -66,6 +66,31 @@ def test_same_board_again_is_the_same(run):
     assert made == own
 
 
+def test_what_is_not_asked_for_stays(run):
+    """Other constants only: the same board and form, the same cores and counts."""
+    folder = run / "generate" / "report"
+    energy_report_command([str(run / "generate"), "--hw", "halapoint", "--convolutions",
+                           "unrolled"])
+    other = folder / "for-hala-point" / "report.json"
+    first = read_report(other)
+    assert (first["fit"]["board"], first["fit"]["convolutions"]) == ("Hala Point", "unrolled")
+    record = json.loads((folder / "report.json").read_text())
+    record["fit"], record["energy"] = first["fit"], first["energy"]
+    record["time"] = first["time"]
+    moved = run / "generate" / "report-2"
+    moved.mkdir()
+    (moved / "report.json").write_text(json.dumps(record))
+    energy_report_command([str(moved / "report.json"), "--constants", "loihi1-sanafe"])
+    again = read_report(moved / "for-hala-point" / "report.json")
+    assert again["fit"]["layers"] == first["fit"]["layers"]
+    assert again["energy"]["constants"] == "loihi1-sanafe"
+    record["fit"]["board"] = "My own"
+    (moved / "report.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="modelled for 'My own', which is no board that comes"):
+        energy_report_command([str(moved / "report.json"), "--constants", "loihi1-sanafe"])
+    shutil.rmtree(moved)
+
+
 def test_check(run, copied, capsys):
     assert energy_report_command(["check", str(run)]) == 0
     assert capsys.readouterr().out.count("schema, sums and hashes are right") == 2
