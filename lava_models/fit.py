@@ -108,7 +108,7 @@ class Fit:
 
     @property
     def binds(self) -> str:
-        """What the network runs out of first, in words."""
+        """The layer with the most cores and the column that fills them, in words."""
         layer = max(self.layers, key=lambda la: len(la.cores))
         return f"{layer.name}: {len(layer.cores)} cores, by {COLUMNS[layer.binds]}"
 

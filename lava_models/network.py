@@ -92,7 +92,7 @@ class Synapses:
 
     source: str
     bits: int
-    """Of one synapse: weight, and index where it has one of its own."""
+    """Of one synapse, its index aside: weight, and what learning takes."""
     pattern: sparse.csc_matrix | None = None
     """Which of the targets (rows) an axon (columns) reaches; None: all of them."""
     axons: int = 0
