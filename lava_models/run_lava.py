@@ -3,6 +3,7 @@
     run-lava                             # 8 digits of the network that comes with the package
     run-lava runs/digits-0/model.net --mode reconstruct --dataset digits
     run-lava runs/mnist-0/model.net --samples 16 --seed 3
+    run-lava runs/mnist-0/model.net --backend loihi2 --dry-run
 """
 
 from __future__ import annotations
