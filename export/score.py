@@ -163,23 +163,34 @@ def history(config, state: dict, in_float: bool = False) -> str:
     Args:
         in_float: leave training in integers out.
     """
+    phrases: list[tuple[int, str, str]] = []  # (how many, of what, the rest)
+    for number, what, rest in _stages(config, state, in_float):
+        if phrases and phrases[-1][1:] == (what, rest):
+            number += phrases.pop()[0]
+        phrases.append((number, what, rest))
+    return ", then ".join(
+        f"{number} {what[:-1] if number == 1 else what}{rest}" if number else rest
+        for number, what, rest in phrases)
+
+
+def _stages(config, state: dict, in_float: bool) -> list[tuple[int, str, str]]:
+    """Stages of training, the first one first, as (how many, of what, the rest)."""
     from train.checkpoint import load_model
 
     integer = config.model.arithmetic == "integer"
-    before = ""
+    before: list[tuple[int, str, str]] = []
     if config.start_from is not None:
-        before = "other weights"
+        before = [(0, "", "other weights")]
         if config.start_from.is_file():
-            before = history(*load_model(config.start_from)[1:])
+            before = _stages(*load_model(config.start_from)[1:], in_float)
         if integer and in_float:
             return before
-        before += ", then "
     o, epochs = config.optim, state["epoch"]
-    length = f"{epochs} epoch{'s' * (epochs > 1)}"
-    if o.limit_batches is not None:
-        length = f"{epochs} x {o.limit_batches} steps"
     ticks = "" if config.model.kind == "ann" else f" at T = {config.model.ticks}"
-    return f"{before}{length} of batch {o.batch_size}{ticks}{' in integers' * integer}"
+    rest = f" of batch {o.batch_size}{ticks}{' in integers' * integer}"
+    if o.limit_batches is not None:
+        return [*before, (epochs * o.limit_batches, "steps", rest)]
+    return [*before, (epochs, "epochs", rest)]
 
 
 def _source(path: Path | None) -> dict | None:

@@ -60,8 +60,8 @@ def test_record(scored):
             assert entry["value"] > 0 if entry["basis"] == "measured" else entry["why"]
     trained = [row["trained"] for row in record["rows"]]
     assert trained[2:4] == ["2 epochs of batch 64 at T = 4", "2 epochs of batch 64 at T = 4, then "
-                            "1 x 2 steps of batch 64 at T = 4 in integers"]
-    assert trained[-1] == "1 x 2 steps of batch 64"
+                            "2 steps of batch 64 at T = 4 in integers"]
+    assert trained[-1] == "2 steps of batch 64"
     same = [row["reconstruction"] for row in record["rows"] if row["form"] == "float"][:2]
     assert same[0] == same[1]  # the fine-tuned model's float form is the model it started from
     text = (scored / "scores" / "scores.md").read_text()
