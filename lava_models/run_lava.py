@@ -101,6 +101,10 @@ def run_lava_command(arguments: list[str]) -> int:
     on_chip = command.backend == "loihi2"
     if on_chip and command.lanes not in (None, 1):
         raise UserError(f"--lanes {command.lanes}: a chip runs one sample at a time")
+    if on_chip and not command.chip.dry_run:
+        from lava_models.loihi import require_extension
+
+        require_extension()
     from lava_models.cost import load_hardware
     from lava_models.hdf5 import read_net
 

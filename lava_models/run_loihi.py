@@ -86,7 +86,6 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
         expect,
         measured_section,
         planned_processes,
-        require_extension,
         run_on_chip,
         samples_before,
         timesteps_of,
@@ -103,8 +102,6 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     hardware = replace(hardware, form=command.convolutions)
     placed, _, _ = place(describe(net, mode, name=command.net.name), hardware)
     hardware = replace(hardware, board=placed.board)
-    if not options.dry_run:
-        require_extension()
     check_for_chip(net, mode, placed)
     schedule = schedule_for(net, mode)
     samples = command.samples
