@@ -331,11 +331,9 @@ def test_process_that_fails(earlier, net_path, monkeypatch):
 def test_job_that_never_starts(earlier, net_path, monkeypatch):
     from lava_models.loihi import _ChipGraph
 
-    monkeypatch.setattr(_ChipGraph, "_config", lambda self: time.sleep(60))
-    begin = time.monotonic()
+    monkeypatch.setattr(_ChipGraph, "_config", lambda self: time.sleep(10_000))
     with pytest.raises(UserError, match="no board answered within 1 s"):
         _command(net_path, earlier[0], "--force", "--wait", "1")
-    assert time.monotonic() - begin < 30
     _intact(*earlier)
 
 
