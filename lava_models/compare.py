@@ -80,10 +80,16 @@ def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: in
     for name, parts in spikes.items():
         of_lane = np.concatenate(parts)
         rasters[name] = _raster(of_lane, schedule, name, steps)
-        if name == SELECTION:  # the copy that feeds back is silent in the last L ticks
-            of_lane[:, max(schedule.ticks - schedule.lag, 0):] = False
-            rasters[FEEDBACK] = _raster(of_lane, schedule, name, steps)
+        if name == SELECTION:
+            rasters[FEEDBACK] = _raster(fed_back(of_lane, schedule), schedule, name, steps)
     return Lane(np.concatenate(voltage)[:samples], rasters)
+
+
+def fed_back(z: np.ndarray, schedule: Schedule) -> np.ndarray:
+    """What the copy that feeds z (samples, T, C) back sends: nothing in the last L ticks."""
+    fed = z.copy()
+    fed[:, max(schedule.ticks - schedule.lag, 0):] = False
+    return fed
 
 
 def _raster(spikes: np.ndarray, schedule: Schedule, name: str, steps: int) -> np.ndarray:

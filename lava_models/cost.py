@@ -37,8 +37,10 @@ from lava_models.synapse import unroll
 DEFAULT_CONSTANTS = "loihi1-davies2018"
 LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
 """Boards tried when none is named, small to large."""
-NO_METER = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
-            "chip clock and no power meter", "fix": "run-lava --backend loihi2 on a Loihi 2 system"}
+NO_CHIP = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
+           "chip clock and no power meter", "fix": "run-lava --backend loihi2 on a Loihi 2 system"}
+NOT_PROFILED = {"value": None, "basis": "unavailable", "why": "the chip's run was not profiled",
+                "fix": "run-lava --backend loihi2 --profile"}
 ASSUMPTIONS = [
     "no per-operation energy of Loihi 2 is public: constants are Loihi 1's (14 nm), or fitted on "
     "one published Loihi 2 run",
@@ -108,10 +110,10 @@ def place(network: Network, hardware: Hardware) -> tuple[Fit, Fit | None, str]:
         try:
             tried[form] = fit(other_form(network, form), board)
         except (UserError, HwConfigError) as error:
-            problem = problem or (form, UserError(str(error)))
+            problem = problem or UserError(str(error))
     wanted = [form for form in forms if form in tried]
     if not wanted:
-        raise problem[1]
+        raise problem
     form = min(wanted, key=lambda f: tried[f].cores)
     best = tried.pop(form)
     if hardware.board is None:
@@ -182,19 +184,19 @@ def _fit_row(layer: LayerFit) -> dict:
 
 
 def time_section(cost: Cost, measured: dict | None = None) -> dict:
-    """Time per timestep and sample; `measured` of a chip, `loihi.measured_section`."""
+    """Time per timestep and sample; `measured` as in report.build_report."""
     first = cost.estimates[0]
     what = "lower bound; high adds what low takes the largest of, and is no upper bound"
     return {
         "chip_timestep_us": _modelled(first.timestep_us) | {"what": what},
         "chip_sample_ms": _modelled(first.sample_ms) | {"what": what},
         "waits_for": first.waits,
-        "measured_timestep_us": (measured or {}).get("timestep_us", dict(NO_METER)),
+        "measured_timestep_us": _of_chip(measured, "timestep_us"),
     }
 
 
 def energy_section(cost: Cost, measured: dict | None = None) -> dict:
-    """Energy of a sample; `measured` of a chip, `loihi.measured_section`."""
+    """Energy of a sample; `measured` as in report.build_report."""
     first = cost.estimates[0]
     counts = {
         "synapses": sum(la.synops.sum() for la in cost.activity.layers) * cost.activity.repeat,
@@ -220,9 +222,14 @@ def energy_section(cost: Cost, measured: dict | None = None) -> dict:
                   "sha256": hashlib.sha256(repr(e.constants).encode()).hexdigest(),
                   "dynamic_j": _modelled(e.dynamic), "total_j": _modelled(e.total)}
                  for e in cost.estimates],
-        "measured_j": (measured or {}).get("energy_per_sample_j", dict(NO_METER)),
+        "measured_j": _of_chip(measured, "energy_per_sample_j"),
         "assumptions": ASSUMPTIONS,
     }
+
+
+def _of_chip(measured: dict | None, name: str) -> dict:
+    """A measured entry, or why there is none; `measured` is None where no chip ran."""
+    return dict(NO_CHIP if measured is None else measured.get(name, NOT_PROFILED))
 
 
 def _modelled(value: Interval) -> dict:

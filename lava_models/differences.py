@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lava_models.files import UserError
 
-LEFT_OUT = ("host_wall_s", "run", "samples_compared", "timesteps_run")
+LEFT_OUT = ("run", "host_wall_s", "samples_compared", "timesteps_run")
 """What differs between two equal runs."""
 MEASURED_FOR = {"energy.energy_per_sample_j": "energy.measured_j",
                 "time.chip_timestep_us": "time.measured_timestep_us"}
@@ -84,4 +84,4 @@ def _numbers(record: dict) -> Iterator[tuple[str, float]]:
                 not path[-1].endswith("_per_sample") and path[-1] not in ("neurons", "synapses"))
             yield ".".join(path), value / samples if totals else value
 
-    yield from walk({k: v for k, v in record.items() if k != "run"}, ())
+    yield from walk(record, ())

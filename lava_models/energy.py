@@ -17,7 +17,8 @@ figure of Loihi 2. Every result is an interval.
 The time is a lower bound, and therefore the static energy too: congestion of the mesh and host
 input and output are not in it. Its `high` adds the four instead of taking the largest, which is no
 upper bound. Where neurons are placed is not known: cores are taken in the order of the layers, a
-message crosses no tile (low), or half to all of a square of tiles that holds the cores in use.
+message crosses no tile (low), the mean distance in a square of tiles that holds the cores in use,
+or all of it (high).
 """
 
 from __future__ import annotations
@@ -317,4 +318,5 @@ def _hops(fit: Fit) -> Interval:
     """Tiles a message crosses: none, the mean of a square that holds a chip's cores, all of it."""
     tiles = math.ceil(min(fit.cores, fit.board.cores_per_chip) / CORES_PER_TILE)
     side = math.ceil(math.sqrt(tiles))
-    return Interval(2 / 3 * (side - 1), 0.0, 2.0 * (side - 1))
+    # Mean distance along both axes of two tiles drawn at random, and the farthest two.
+    return Interval(2 * (side**2 - 1) / (3 * side), 0.0, 2.0 * (side - 1))

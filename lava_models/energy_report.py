@@ -125,8 +125,7 @@ def _show(command: Command) -> int:
             folder = path.parent
         console.print(f"{path}")
         console.print(to_terminal(record))
-        written = write_report(record, folder, folder.parent if folder == path.parent
-                               else path.parent.parent)
+        written = write_report(record, folder, path.parent.parent)
         console.print(f"page: {written.with_suffix('.html')}   Markdown: "
                       f"{written.with_suffix('.md')}\n")
     return 0

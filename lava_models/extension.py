@@ -42,7 +42,7 @@ NAMES = (
                   "lava-dl tutorials netx pilotnet_snn/benchmark.ipynb: syn_ops, "
                   "dendrite_updates"),
     ExtensionName("lava.utils.loihi2_profiler", "Loihi2Memory", (),
-                  "lava-dl tutorials netx pilotnet_snn/benchmark.ipynb: core_idx, total_mpds"),
+                  "lava-dl tutorials netx pilotnet_snn/benchmark.ipynb: chip_idx, total_mpds"),
     ExtensionName("lava.magma.compiler.subcompilers.nc.ncproc_compiler", "CompilerOptions", (),
                   "mbrehove/lava-dl 44f1fbb netx/yolo_kp: verbose, show_resource_count"),
 )

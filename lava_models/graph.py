@@ -8,19 +8,15 @@ latents are drawn in the graph.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-import signal
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from lava_models import runtime
 from lava_models.latents import Selection
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
@@ -46,11 +42,6 @@ PROCESS_BYTES = 8 * 2**20
 """What one of the graph's processes takes beyond its samples; measured."""
 RECORD_BYTES = 2**26
 """About how much room recorded spikes may take."""
-CHANNEL_SLOTS = 2
-"""Messages a channel between two processes holds. Processes run in step, so that more (Lava's
-default is 64) only cost memory: a slot is as large as the port."""
-POLL_S = 0.002
-"""How often to look for failed processes, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +119,7 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         raise ValueError(f"graph {graph!r} with {lanes} lanes")
     if convolutions not in CONVOLUTIONS:
         raise ValueError(f"convolutions {convolutions!r}, known are {CONVOLUTIONS}")
-    with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, quiet_lava():
+    with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, runtime.quiet_lava():
         built = Graph(net, mode, samples, graph, convolutions, lanes, record, Path(folder))
         return built.build(bits, images).run(on_step)
 
@@ -291,16 +282,16 @@ class Graph:
         from lava.magma.core.run_conditions import RunSteps
 
         self._start()
-        runtime, done, most = self.selection.runtime, 0, self._chunk()
+        lava, done, most = self.selection.runtime, 0, self._chunk()
         try:
             while done < self.steps:
                 chunk = min(most, self.steps - done)
                 self.selection.run(condition=RunSteps(num_steps=chunk, blocking=False))
-                _wait_for(runtime)
+                runtime.wait_for(lava)
                 done += chunk
                 on_step(done, self.steps)
         except BaseException as error:
-            abandon(runtime)
+            runtime.abandon(lava)
             if isinstance(error, KeyboardInterrupt):
                 raise self._interrupted(done) from None
             raise
@@ -313,9 +304,7 @@ class Graph:
 
     def _start(self) -> None:
         """Compile the graph and start its processes."""
-        executable = self.selection.compile(self._config(), {"pypy_channel_size": CHANNEL_SLOTS})
-        with _interrupts_ignored():  # the forked processes stay deaf to Ctrl-C: we end them
-            self.selection.create_runtime(executable=executable)
+        runtime.start(self.selection, self._config())
 
     def _config(self):
         """Lava's run configuration: which model of each process runs."""
@@ -342,60 +331,3 @@ class Graph:
         voltage = self._voltage()[:, read].reshape(-1, self._pixels())
         keep = finished.ravel() < self.samples
         return Interrupted(voltage[keep], finished.ravel()[keep])
-
-
-@contextlib.contextmanager
-def _interrupts_ignored():
-    """Ignore Ctrl-C inside, where there is one (a thread other than the main one has none)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _wait_for(runtime) -> None:
-    """Wait for the steps under way. When one process fails, the others would wait for its spikes
-    for ever, and Lava with them; so look for failures while waiting.
-
-    Raises:
-        RuntimeError: a process failed; says why.
-    """
-    def check() -> None:
-        for actor in runtime._messaging_infrastructure.actors:
-            if actor.exception:
-                cause, _traceback = actor.exception
-                raise RuntimeError(f"a Lava process failed: {cause!r}") from cause
-
-    while not all(port.probe() for port in runtime.service_to_runtime):
-        check()
-        time.sleep(POLL_S)
-    try:
-        runtime.wait()
-    except RuntimeError:
-        check()  # Lava only counts what failed
-        raise
-
-
-def abandon(runtime) -> None:
-    """End a runtime in the middle of a step. Its own stop() would wait for an answer for ever."""
-    for actor in runtime._messaging_infrastructure.actors:
-        with contextlib.suppress(ValueError):  # already joined, after a failure Lava noticed
-            actor.kill()
-    runtime._is_started = False
-    runtime.join()
-    runtime._messaging_infrastructure.stop()
-
-
-@contextlib.contextmanager
-def quiet_lava():
-    """Lava logs its own progress at WARNING; ours is shown by `on_step`."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

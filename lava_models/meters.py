@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_NEVER = 2**63
+"""Where a 64-bit counter of microjoules wraps."""
 RAPL = Path("/sys/class/powercap")
 
 
@@ -53,7 +55,7 @@ class MachineMeters:
             try:
                 handles = map(pynvml.nvmlDeviceGetHandleByIndex,
                               range(pynvml.nvmlDeviceGetCount()))
-                return {str(i): (1000 * pynvml.nvmlDeviceGetTotalEnergyConsumption(h), 2**63)
+                return {str(i): (1000 * pynvml.nvmlDeviceGetTotalEnergyConsumption(h), _NEVER)
                         for i, h in enumerate(handles)}
             finally:
                 pynvml.nvmlShutdown()

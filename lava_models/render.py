@@ -51,8 +51,8 @@ def verdict(record: dict) -> str:
     return (f"{fit['cores']} cores on {chips} of {fit['board']} ({fits}); per sample "
             f"{si(over['value'], 'J')} ({si(over['low'], 'J')} to {si(over['high'], 'J')} over all "
             f"sets of constants) and at least {si(time['chip_sample_ms']['value'] * 1e-3, 's')}; "
-            + ("modelled; measured beside it" if record["measured"] else
-               "modelled, not run on hardware"))
+            + ("modelled, not run on hardware" if record["measured"] is None else
+               "modelled" + "; measured below" * bool(record["measured"])))
 
 
 def decoder_forms(fit: dict) -> str:
@@ -122,14 +122,24 @@ def _measured(record: dict) -> str:
 
 
 def measured_rows(record: dict) -> list[list[str]]:
-    """What a chip's loggers gave: (name, mean, spread, n, what)."""
+    """What a chip's loggers gave: (name, mean, spread, n, modelled / measured, what)."""
+    energy, samples = record["energy"], record["work"]["samples"]
+    per_timestep = samples * record["work"]["timesteps_per_sample"]
+    totals = record["totals"]["on_chip"]
+    beside = {"timestep_us": record["time"]["chip_timestep_us"]["value"],
+              "energy_per_sample_j": energy["energy_per_sample_j"]["value"],
+              "energy_static_per_sample_j": energy["static_j"]["value"],
+              "energy_dynamic_per_sample_j": energy["dynamic_j"]["value"],
+              "synops_per_timestep": totals["synops"] / per_timestep,
+              "neuron_passes_per_timestep": totals["neuron_updates"] / per_timestep}
     rows = []
-    for name, entry in record["measured"].items():
+    for name, entry in (record["measured"] or {}).items():
         if entry["value"] is None:
-            rows.append([name, entry["basis"], "", "", entry["why"]])
+            rows.append([name, entry["basis"], "", "", "", entry["why"]])
         else:
             rows.append([name, f"{entry['value']:.6g}", *(
                 [f"{entry['spread']:.3g}"] if "spread" in entry else [""]), str(entry["n"]),
+                f"{beside[name] / entry['value']:.2f}" if name in beside and entry["value"] else "",
                 entry["what"]])
     return rows
 
@@ -190,7 +200,8 @@ def baseline_rows(record: dict) -> list[list[str]]:
 
 _ENERGY_COLUMNS = ("energy per sample, modelled", "count", "nominal", "low to high")
 _FIT_COLUMNS = ("layer", "form", "cores", "binds", "fullest core", "percent")
-_MEASURED_COLUMNS = ("measured on the chip", "mean", "spread", "n", "what it is")
+_MEASURED_COLUMNS = ("measured on the chip", "mean", "spread", "n", "modelled / measured",
+                     "what it is")
 _BASELINE_COLUMNS = ("beside it", "multiply-accumulates", "energy per sample", "what it is")
 
 

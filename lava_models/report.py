@@ -42,7 +42,8 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
         cost: modelled cost of a sample on a board.
         baselines: `cost.baseline_section`.
         pictures: file names beside the report's folder.
-        measured: of a chip, `loihi.measured_section`; None where no chip ran.
+        measured: of a chip, `loihi.measure.measured_section`, empty where it was not profiled;
+            None where no chip ran.
     """
     layers = [_layer(c, samples) for c in counts]
     wall = {"value": round(wall_s, 3), "basis": "measured",
@@ -57,7 +58,7 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
         "time": {"host_wall_s": wall, **time_section(cost, measured)},
         "energy": energy_section(cost, measured),
         "fit": fit_section_of(cost),
-        "measured": measured or {},
+        "measured": measured,
         "baselines": baselines,
         "quality": quality,
         "layers": layers,

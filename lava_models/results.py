@@ -46,7 +46,7 @@ class Finished:
     cpu: dict
     """Joules of this machine's CPU, an entry of `MachineMeters.read`."""
     measured: dict | None
-    """Of a chip, `loihi.measured_section`."""
+    """As in report.build_report."""
 
 
 def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: int,

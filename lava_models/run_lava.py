@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lava_models.files import UserError, check_writable, replacing, run_command
-from lava_models.run_loihi import ChipOptions, check_options, run_loihi
+from lava_models.loihi.command import ChipOptions, check_options, run_loihi
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "mnist.net"
 """What it is: the README.md beside it."""
@@ -102,7 +102,7 @@ def run_lava_command(arguments: list[str]) -> int:
     if on_chip and command.lanes not in (None, 1):
         raise UserError(f"--lanes {command.lanes}: a chip runs one sample at a time")
     if on_chip and not command.chip.dry_run:
-        from lava_models.loihi import require_extension
+        from lava_models.loihi.board import require_extension
 
         require_extension()
     from lava_models.cost import load_hardware

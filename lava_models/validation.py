@@ -7,6 +7,7 @@ sets fitted on it are left out, and so is its own power at rest.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -23,6 +24,7 @@ JUDGE = "pilotnet-lif"
 BOARD = "oheogulch"
 
 
+@cache
 def published_networks() -> dict[str, Fit]:
     """Every network with a published compiler table, as we map it."""
     board, folder = load_board(BOARD), resources.files("hw_configs") / "networks"

@@ -90,3 +90,11 @@ def digits_run(tmp_path_factory) -> Path:
                    "--latent", "8", "--k", "4", "--ticks", "4", "--bottleneck", "16", "24",
                    "--epochs", "2", "--seed", "3", "--device", "cpu"])
     return run
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    """A double of Intel's Loihi extension in its place."""
+    import loihi_double
+
+    loihi_double.install(monkeypatch)

@@ -32,7 +32,9 @@ class Loihi2ExecutionTime:
     """Microseconds per timestep."""
 
     def __init__(self) -> None:
-        vars(self).update(_series(avg_time_per_step=152.8))
+        # The published timesteps alternate between about 105 and 200.
+        vars(self).update(_series(avg_time_per_step=152.8,
+                                  execution_time_per_step=np.tile([105.0, 200.6], 50)))
 
 
 class Loihi2Activity:
@@ -46,4 +48,4 @@ class Loihi2Memory:
     """Share of each core's memory."""
 
     def __init__(self) -> None:
-        vars(self).update(_series(core_idx=np.arange(74), total_mpds=np.full(74, 0.25)))
+        vars(self).update(_series(chip_idx=np.zeros(74), total_mpds=np.full(74, 0.25)))

@@ -9,9 +9,12 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lava_models.files import UserError, check_writable
+
+if TYPE_CHECKING:
+    from lava_models.loihi.proof import Expected
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,15 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     from lava_models.cost import cost_of_run, place
     from lava_models.counts import pixels_used
     from lava_models.images import load_images
-    from lava_models.loihi import (
-        Profilers,
-        check_for_chip,
-        compare_with_expected,
-        expect,
-        measured_section,
+    from lava_models.loihi.board import check_for_chip, use_board
+    from lava_models.loihi.graph import (
         planned_processes,
         run_on_chip,
         samples_before,
         timesteps_of,
-        use_board,
     )
+    from lava_models.loihi.measure import Profilers, measured_section
+    from lava_models.loihi.proof import compare_with_expected, expect
     from lava_models.meters import MachineMeters
     from lava_models.network import describe
     from lava_models.reference import encode_images
@@ -116,7 +116,7 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     bits = ChipBits.of(net, mode, command.seed)
     before = samples_before(mode, options.hold, options.input_delay)
 
-    def reference() -> object:
+    def reference() -> Expected:
         columns = (TextColumn("{task.description}"), BarColumn(),
                    TextColumn("{task.completed}/{task.total} samples"))
         with Progress(*columns, console=console, transient=True) as progress:
@@ -151,10 +151,9 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
                       loggers=profilers.all if profilers else (), wait_s=options.wait,
                       on_start=lambda: console.print("the board answered; running"))
     wall_s, machine = time.perf_counter() - start, meters.read()
-    measured = None
+    measured = {}
     if profilers is not None:
-        measured = measured_section(profilers, run.steps, schedule.period, placed.board,
-                                    placed.chips)
+        measured = measured_section(profilers, run.steps, schedule.period, placed.board)
     expected = reference()
     # A held image is never sent: none of its pixels counts as a spike.
     sent = np.zeros_like(graded) if options.hold else graded
