@@ -76,9 +76,9 @@ def export_command(arguments: list[str]) -> int:
         images = to_float(load_images(config, "test", command.images)).numpy()
     except TrainUserError as error:
         raise UserError(str(error)) from None
-    if config.model.kind != "fsvae":
-        raise UserError(f"{command.model}: a model of --model {config.model.kind} does not spike; "
-                        "export-netx takes --model fsvae")
+    if config.model.kind == "ann":
+        raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx takes "
+                        "--model fsvae, glif and poisson")
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
     out = command.out or command.model.with_name("model.net")

@@ -80,8 +80,8 @@ def _finetune(command: Command, arguments: list[str]) -> int:
 
     model, before, _ = load_model(command.model)
     if before.model.kind != "fsvae":
-        raise UserError(f"{command.model}: --model {before.model.kind} has no integers to train "
-                        "with; expected a model of --model fsvae")
+        raise UserError(f"{command.model}: --model {before.model.kind} cannot be trained in "
+                        "integers; expected a model of --model fsvae")
     if before.model.arithmetic == "integer":
         raise UserError(f"{command.model}: was trained in integers already; start from the float "
                         "model, or continue its run with --resume")

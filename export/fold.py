@@ -6,10 +6,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from lava_models.netfile import lif_obstacles
 from train.blocks import Conv, ConvT
 from train.fsvae import FSVAE
+from train.glif import Glif
 from train.integers import IntegerLif
+
+
+@dataclass(frozen=True)
+class FloatGlif:
+    """Gated neurons as they act (train.glif.GlifValues), float64 per channel."""
+
+    keep: np.ndarray
+    leak: np.ndarray
+    reset: np.ndarray
+    subtract: np.ndarray
+    threshold: np.ndarray
+    gain: np.ndarray
+    """(T, C)."""
+
+    def fractions(self) -> dict[str, np.ndarray]:
+        """What is a share, in 1/4096: decay, reset and gain, int32."""
+        return {name: np.round(4096 * values).astype(np.int32) for name, values in
+                (("decay", 1 - self.keep), ("reset", self.reset), ("gain", self.gain))}
+
+    def obstacles(self) -> list[str]:
+        """What of them the chip's own LIF cannot express."""
+        return lif_obstacles(subtract=self.subtract, **self.fractions())
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,8 @@ class FloatLayer:
     keep_register: int
     """Membrane kept per tick, in 1/4096."""
     input_shape: tuple[int, ...]
+    gated: FloatGlif | None = None
+    """Gated neurons that a LIF cannot express; threshold and keep_register say nothing then."""
     stride: int = 1
     padding: int = 0
     output_padding: int = 0
@@ -63,29 +90,49 @@ def _part(part: str, blocks, image: tuple[int, ...], bottom: tuple[int, ...]
 
 def _layer(name: str, block, shape: tuple[int, ...]) -> FloatLayer:
     weight = block.synapse.weight.detach().double().cpu().numpy()[..., 0]
-    neuron = block.neuron
-    common = {"name": name, "keep_register": neuron.keep_register}
+    neuron, gated = block.neuron, isinstance(block.neuron, Glif)
+    common = {"name": name, "keep_register": 0 if gated else neuron.keep_register,
+              "threshold": 1.0 if gated else neuron.threshold}
     if isinstance(neuron, IntegerLif):
         common |= {"scale": float(neuron.weight_scale), "input_max": int(neuron.input_max)}
     if isinstance(block, Conv):
         layer = FloatLayer(kind="conv", weight=weight, bias=np.zeros(len(weight)),
-                           threshold=neuron.threshold, input_shape=shape, stride=2, padding=1,
-                           **common)
+                           input_shape=shape, stride=2, padding=1, **common)
     elif isinstance(block, ConvT):
         layer = FloatLayer(kind="convT", weight=weight, bias=np.zeros(weight.shape[1]),
-                           threshold=neuron.threshold, input_shape=shape,
-                           stride=block.synapse.stride[0], padding=1,
+                           input_shape=shape, stride=block.synapse.stride[0], padding=1,
                            output_padding=block.synapse.output_padding[0], **common)
     else:
         weight = weight.reshape(len(weight), -1)
         layer = FloatLayer(kind="dense", weight=weight, bias=np.zeros(len(weight)),
-                           threshold=neuron.threshold, input_shape=weight.shape[1:], **common)
+                           input_shape=weight.shape[1:], **common)
     if neuron.norm is None:  # the readout
         return replace(layer, bias=block.bias.detach().double().cpu().numpy(), threshold=None)
-    gain, bias = (v.detach().double().cpu().numpy() for v in neuron.norm.fold())
-    spread = [1] * weight.ndim
+    layer = _scaled(layer, *(v.detach().double().cpu().numpy() for v in neuron.norm.fold()))
+    return _gate(layer, neuron) if gated else layer
+
+
+def _scaled(layer: FloatLayer, gain: np.ndarray, bias: np.ndarray) -> FloatLayer:
+    """Weights times `gain` per output channel; the bias given."""
+    spread = [1] * layer.weight.ndim
     spread[layer.out_axis] = -1
-    return replace(layer, weight=weight * gain.reshape(spread), bias=bias)
+    return replace(layer, weight=layer.weight * gain.reshape(spread), bias=bias)
+
+
+def _gate(layer: FloatLayer, neuron: Glif) -> FloatLayer:
+    """A layer of gated neurons, as plain LIF where that is the same.
+
+    The chip's LIFs of a layer share a threshold: everything is divided by the channel's own, which
+    leaves the spikes as they are. A linear leak acts once per tick, as a bias does.
+    """
+    with torch.no_grad():
+        v = FloatGlif(**{name: value.double().cpu().numpy()
+                         for name, value in vars(neuron.values()).items()})
+    if v.obstacles():
+        return replace(layer, gated=v)
+    gain = v.gain[0] / v.threshold
+    plain = _scaled(layer, gain, layer.bias * gain - v.leak / v.threshold)
+    return replace(plain, threshold=1.0, keep_register=4096 - int(v.fractions()["decay"][0]))
 
 
 def _output_shape(layer: FloatLayer) -> tuple[int, ...]:

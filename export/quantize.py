@@ -11,10 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.fold import FloatLayer
+from export.fold import FloatGlif, FloatLayer
 from hw_configs import Chip
 from lava_models.files import UserError
-from lava_models.netfile import Conv, ConvT, Dense, Layer, Lif, fan_in_bound, membrane_bound
+from lava_models.netfile import (
+    Conv,
+    ConvT,
+    Dense,
+    Glif,
+    Layer,
+    Lif,
+    fan_in_bound,
+    membrane_bound,
+)
 
 WEIGHT_MAX = 254
 """Largest weight used: even, and valid in mixed-sign and single-sign layers alike."""
@@ -46,6 +55,9 @@ class Quantized:
     """What held the scale down, or nothing."""
     input_max: int
     """Largest integer that arrives: 1 for spikes, more for a graded image."""
+    neuron_error: float | None = None
+    """Of gated neurons: largest rounding error of a share, or of leak, subtraction or threshold
+    over the threshold."""
 
     @property
     def bits(self) -> int:
@@ -86,8 +98,7 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
         if problem and trained:
             raise UserError(f"{layer.name}: outgrew its {problem} while trained in integers; start "
                             "finetune-fsvae again with a smaller --fill")
-        levels = min(np.abs(quantized.weight).max() // 2,
-                     quantized.neuron.threshold if layer.threshold is not None else 2**17)
+        levels = min(np.abs(quantized.weight).max() // 2, _threshold_levels(quantized))
         if levels < _FEWEST_LEVELS:
             raise UserError(f"{layer.name}: cannot be quantised: {limited_by or 'its threshold'} "
                             f"leaves {levels} levels, expected {_FEWEST_LEVELS} or more")
@@ -99,7 +110,25 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
     limit = _membrane_limit(quantized, chip)
     return Quantized(layer.name, quantized, scale * input_max, best * input_max, float(error),
                      float(fan_in_bound(quantized, input_max).max() / chip.activation_max),
-                     membrane_bound(quantized, input_max, ticks) / limit, limited_by, input_max)
+                     membrane_bound(quantized, input_max, ticks) / limit, limited_by, input_max,
+                     layer.gated and _neuron_error(layer.gated, quantized.neuron,
+                                                   scale * input_max))
+
+
+def _threshold_levels(layer: Layer) -> int:
+    """Steps of a synaptic sum up to the threshold."""
+    if isinstance(layer.neuron, Glif):
+        return int(layer.neuron.threshold.min()) // 64
+    return layer.neuron.threshold if layer.neuron.spiking else 2**17
+
+
+def _neuron_error(exact: FloatGlif, got: Glif, scale: float) -> float:
+    shares = {"decay": 1 - exact.keep, "reset": exact.reset, "gain": exact.gain}
+    errors = [np.abs(getattr(got, name) / 4096 - share).max() for name, share in shares.items()]
+    for name in ("leak", "subtract", "threshold"):
+        real = getattr(exact, name)
+        errors.append((np.abs(getattr(got, name) / (64 * scale) - real) / exact.threshold).max())
+    return float(max(errors))
 
 
 def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float,
@@ -129,7 +158,7 @@ def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float
 def _error(layer: FloatLayer, scale: float, input_max: int) -> float:
     """Mean squared error of the weights; a rounded threshold counts as an error of all."""
     weight = np.clip(2 * np.round(scale * layer.weight / 2), -WEIGHT_MAX, WEIGHT_MAX) / scale
-    if layer.threshold is not None:
+    if layer.threshold is not None and layer.gated is None:
         exact = scale * input_max * layer.threshold
         weight = weight * exact / max(round(exact), 1)
     return float(np.mean((weight - layer.weight) ** 2))
@@ -138,16 +167,26 @@ def _error(layer: FloatLayer, scale: float, input_max: int) -> float:
 def _integers(layer: FloatLayer, scale: float, chip: Chip, input_max: int) -> Layer:
     weight = np.clip(2 * np.round(scale * layer.weight / 2), -WEIGHT_MAX, WEIGHT_MAX)
     bias = 2 * np.round(scale * input_max * layer.bias / 2)
-    fires = layer.threshold is not None
-    threshold = round(scale * input_max * layer.threshold) if fires else chip.threshold_max
     arrays = {"weight": weight.astype(np.int32), "bias": bias.astype(np.int32),
-              "neuron": Lif(4096 - layer.keep_register, threshold, fires)}
+              "neuron": _neuron(layer, scale * input_max, chip)}
     if layer.kind == "dense":
         return Dense(**arrays)
     geometry = {"input_shape": layer.input_shape, "stride": layer.stride, "padding": layer.padding}
     if layer.kind == "conv":
         return Conv(**arrays, **geometry)
     return ConvT(**arrays, **geometry, output_padding=layer.output_padding)
+
+
+def _neuron(layer: FloatLayer, scale: float, chip: Chip) -> Lif | Glif:
+    """The neurons' integers; `scale` is the integer of a synaptic sum of 1."""
+    if layer.gated is not None:
+        v = layer.gated
+        membrane = {name: np.round(64 * scale * getattr(v, name)).astype(np.int32)
+                    for name in ("threshold", "leak", "subtract")}
+        return Glif(**membrane, **v.fractions())
+    fires = layer.threshold is not None
+    threshold = round(scale * layer.threshold) if fires else chip.threshold_max
+    return Lif(4096 - layer.keep_register, threshold, fires)
 
 
 def _membrane_limit(layer: Layer, chip: Chip) -> int:
@@ -164,6 +203,6 @@ def _misfit(layer: Layer, chip: Chip, ticks: int, input_max: int, fill: float) -
         return f"{chip.bias_bits.value}-bit bias"
     if membrane_bound(layer, input_max, ticks) > fill * _membrane_limit(layer, chip):
         return f"{chip.state_bits.value}-bit membrane"
-    if layer.neuron.threshold > chip.threshold_max:
+    if isinstance(layer.neuron, Lif) and layer.neuron.threshold > chip.threshold_max:
         return f"{chip.threshold_bits.value}-bit threshold"
     return ""

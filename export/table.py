@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 from rich.console import Group
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from export.translate import Translation
 from lava_models.latents import Selection
+from lava_models.netfile import LIF_CAN, Glif, Neuron
 
 
 def layer_table(translation: Translation) -> Group:
@@ -25,8 +27,7 @@ def layer_table(translation: Translation) -> Group:
         layer = q.layer
         table.add_row(
             q.name, layer.type, "x".join(map(str, layer.shape)), str(math.prod(layer.weight.shape)),
-            str(q.bits), str(layer.neuron.threshold) if layer.neuron.spiking else "-",
-            f"{q.weight_error:.1%}", f"{q.sum_used:.0%}", f"{q.membrane_used:.0%}",
+            str(q.bits), _threshold(layer.neuron), f"{q.weight_error:.1%}", f"{q.sum_used:.0%}", f"{q.membrane_used:.0%}",
             f"{q.scale / q.best_scale:.0%}")
         if q.limited_by:
             limited.append(f"{q.name} (by the {q.limited_by})")
@@ -35,7 +36,28 @@ def layer_table(translation: Translation) -> Group:
         "and membrane over what the register holds. scale: kept share of the least-error scale; "
         f"reduced in {', '.join(limited) or 'no layer'}.\n"
         f"image in: {round(net.input_scale)} steps either side of 0.", style="dim")
-    return Group(table, notes, draw_table(Selection(net.k, net.random_bits)))
+    return Group(table, notes, *_gated(translation), draw_table(Selection(net.k, net.random_bits)))
+
+
+def _threshold(neuron: Neuron) -> str:
+    if isinstance(neuron, Glif):
+        low, high = neuron.threshold.min() / 64, neuron.threshold.max() / 64
+        return f"{low:.0f}-{high:.0f}"
+    return str(neuron.threshold) if neuron.spiking else "-"
+
+
+def _gated(translation: Translation) -> Iterator[Text]:
+    """What the chip's own LIF cannot express, and the rounding of it."""
+    gated = [q for q in translation.layers if isinstance(q.layer.neuron, Glif)]
+    if not gated:
+        return
+    worst = max(gated, key=lambda q: q.neuron_error)
+    yield Text(f"gated neurons, integers per channel: rounding at most {worst.neuron_error:.2%} "
+               f"({worst.name}), of a share or of the threshold. A{LIF_CAN[1:]}: these "
+               "layers run on --backend sim only, because of (train with --chip-safe for a chip)",
+               style="dim")
+    for q in gated:
+        yield Text(f"  {q.name}: {', '.join(q.layer.neuron.obstacles())}", style="dim")
 
 
 def draw_table(selection: Selection) -> Table | Text:

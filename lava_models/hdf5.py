@@ -8,19 +8,22 @@ Each part is a NetX description in its own group, with NetX's own field names:
     /prior/layer/..     dense x 3; the first takes z
     /decoder/layer/..   dense, convT ..., convT (the readout: neuron/spiking = 0)
     /layer              hard link to /encoder/layer, which stock netx.hdf5.Network runs
+
+A gated neuron is neuron/type = GLIF with the arrays of netfile.Glif, which NetX does not know.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from lava_models.files import UserError, replacing
-from lava_models.netfile import PARTS, Conv, ConvT, Dense, Layer, Lif, NetFile
+from lava_models.netfile import PARTS, Conv, ConvT, Dense, Glif, Layer, Lif, NetFile, Neuron
 
 FORMAT = "fsvae-netx"
 FORMAT_VERSION = 1
@@ -82,6 +85,12 @@ def _write_layer(group: h5py.Group, layer) -> None:
             group[key] = np.array([value, value])
         group["groups"] = 1
     neuron = layer.neuron
+    if isinstance(neuron, Glif):
+        group["neuron/type"] = b"GLIF"
+        for f in fields(Glif):
+            group.create_dataset(f"neuron/{f.name}", data=getattr(neuron, f.name), fletcher32=True,
+                                 chunks=True)
+        return
     for key, value in {"type": b"CUBA", "iDecay": 4096, "vDecay": neuron.decay,
                        "vThMant": neuron.threshold, "refDelay": 1, "gradedSpike": False,
                        "spiking": neuron.spiking}.items():
@@ -138,6 +147,24 @@ def _get(group: h5py.Group, key: str, where: str):
     return group[key]
 
 
+def _read_neuron(group: h5py.Group, where: str) -> Neuron:
+    def value(key: str) -> np.ndarray:
+        return _get(group, f"neuron/{key}", where)[()]
+
+    kind = bytes(value("type")).decode("ascii", "replace")
+    if kind == "GLIF":
+        arrays = {f.name: value(f.name) for f in fields(Glif)}
+        for key, array in arrays.items():
+            if not np.issubdtype(array.dtype, np.integer) or not array.size:
+                raise UserError(f"{where}: {group.name}/neuron/{key} holds {array.dtype} of shape "
+                                f"{array.shape}, expected integers")
+        return Glif(**{key: array.astype(np.int32) for key, array in arrays.items()})
+    if kind != "CUBA" or value("iDecay") != 4096:
+        raise UserError(f"{where}: {group.name}/neuron: type '{kind}'; expected CUBA with iDecay "
+                        "4096, or GLIF")
+    return Lif(int(value("vDecay")), int(value("vThMant")), bool(value("spiking")))
+
+
 def _read_layer(group: h5py.Group, where: str) -> Layer | None:
     def value(key: str) -> np.ndarray:
         return _get(group, key, where)[()]
@@ -154,18 +181,13 @@ def _read_layer(group: h5py.Group, where: str) -> Layer | None:
     if kind not in ("dense", "conv", "convT"):
         raise UserError(f"{where}: {group.name}: layer type '{kind}', known are input, conv, "
                         "flatten, dense, convT")
-    neuron_type = bytes(value("neuron/type")).decode("ascii", "replace")
-    if neuron_type != "CUBA" or value("neuron/iDecay") != 4096:
-        raise UserError(f"{where}: {group.name}/neuron: type '{neuron_type}', iDecay "
-                        f"{value('neuron/iDecay')}; expected CUBA with iDecay 4096")
     weight, bias = value("weight"), value("bias")
     for key, array in (("weight", weight), ("bias", bias)):
         if not np.issubdtype(array.dtype, np.integer):
             raise UserError(f"{where}: {group.name}/{key} holds {array.dtype}, expected integers")
     common = {
         "weight": weight.astype(np.int32), "bias": bias.astype(np.int32),
-        "neuron": Lif(int(value("neuron/vDecay")), int(value("neuron/vThMant")),
-                      bool(value("neuron/spiking"))),
+        "neuron": _read_neuron(group, where),
     }
     dims = 2 if kind == "dense" else 4
     square = kind == "dense" or weight.shape[2:3] == weight.shape[3:4]

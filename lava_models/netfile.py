@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,61 @@ class Lif:
 
 
 @dataclass(frozen=True)
+class Glif:
+    """Gated neurons (train.glif), int32 arrays per channel. In the D timesteps of a tick and at its
+    wave:
+
+        v <- trunc(v * (4096 - decay) / 4096)                  D times, decay spread over them
+        a = sum(w * s) + bias ;  v <- v + trunc(a * 64 * gain_t / 4096) - leak - subtract * s'
+        spike s if v > threshold, then v <- trunc(v * (4096 - reset) / 4096)
+
+    s' is the neuron's own spike at the wave before. It fires at its waves only. The chip's own
+    neuron cannot do this (`obstacles`); it would need microcode, which is not run on hardware.
+    """
+
+    decay: np.ndarray
+    """Leak per tick, in 1/4096: (C,)."""
+    threshold: np.ndarray
+    """In units of the membrane, 64 per unit of the synaptic sum: (C,)."""
+    reset: np.ndarray
+    """Share of the membrane that a spike takes, in 1/4096: (C,)."""
+    leak: np.ndarray
+    """Linear leak per tick, in units of the membrane: (C,)."""
+    subtract: np.ndarray
+    """What a spike takes from the next tick's membrane: (C,)."""
+    gain: np.ndarray
+    """Of the synaptic sum at each tick, in 1/4096: (T, C)."""
+
+    spiking: ClassVar[bool] = True
+
+    def obstacles(self) -> list[str]:
+        """What of it the chip's own LIF cannot express."""
+        return lif_obstacles(self.decay, self.reset, self.subtract, self.gain)
+
+
+def lif_obstacles(decay: np.ndarray, reset: np.ndarray, subtract: np.ndarray, gain: np.ndarray
+                  ) -> list[str]:
+    """What stands between gated neurons and a LIF layer, in words; arguments as Glif's fields."""
+    def span(values: np.ndarray) -> str:
+        return f"{values.min() / 4096:.3f} to {values.max() / 4096:.3f}"
+
+    found = []
+    if decay.min() != decay.max():
+        found.append(f"decay per channel ({span(decay)})")
+    if reset.min() < 4096:
+        found.append(f"soft reset gamma ({span(reset)})")
+    if subtract.max() > 0:
+        found.append("v_re")
+    if (gain != gain[:1]).any():
+        found.append(f"conductance c_t (gain {span(gain)})")
+    return found
+
+
+LIF_CAN = "a LIF has one decay per layer, resets to 0 and weighs every tick alike"
+Neuron = Lif | Glif
+
+
+@dataclass(frozen=True)
 class Dense:
     """Fully connected synapses and their neurons."""
 
@@ -42,7 +98,7 @@ class Dense:
     """int32 (out, in)."""
     bias: np.ndarray
     """int32 (out,), delivered once per tick."""
-    neuron: Lif
+    neuron: Neuron
     type: str = field(default="dense", init=False)
 
     @property
@@ -62,7 +118,7 @@ class Conv:
     """int32 (C_out, C_in, kernel, kernel)."""
     bias: np.ndarray
     """int32 (C_out,)."""
-    neuron: Lif
+    neuron: Neuron
     input_shape: tuple[int, int, int]
     """(C_in, H, W)."""
     stride: int
@@ -87,7 +143,7 @@ class ConvT:
     """int32 (C_in, C_out, kernel, kernel), torch's (and SLAYER's) order."""
     bias: np.ndarray
     """int32 (C_out,)."""
-    neuron: Lif
+    neuron: Neuron
     input_shape: tuple[int, int, int]
     """(C_in, H, W)."""
     stride: int
@@ -172,7 +228,12 @@ def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], input_ma
 
 def membrane_bound(layer: Layer, input_max: int, ticks: int) -> int:
     """Worst-case |v| after `ticks` ticks: the geometric sum of the worst input."""
-    keep = (4096 - layer.neuron.decay) / 4096
+    neuron = layer.neuron
+    keep = (4096 - neuron.decay) / 4096
+    if isinstance(neuron, Glif):
+        wave = fan_in_bound(layer, input_max) * 64 * (neuron.gain.max(axis=0) / 4096)
+        wave += neuron.leak + neuron.subtract
+        return math.ceil((wave * sum(keep**t for t in range(ticks))).max())
     return math.ceil(fan_in_bound(layer, input_max).max() * 64 * sum(keep**t for t in range(ticks)))
 
 
@@ -242,13 +303,29 @@ def _check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip
     need(not np.any(bias % 2) and np.abs(bias).max(initial=0) <= chip.bias_max,
          f"{name}: biases must be even and at most {chip.bias_max} in size, "
          f"got {bias.min()}...{bias.max()}")
-    need(0 <= neuron.decay < chip.decay_one,
-         f"{name}: vDecay {neuron.decay}, expected 0 to {chip.decay_one - 1}")
-    need(0 < neuron.threshold <= chip.threshold_max,
-         f"{name}: vThMant {neuron.threshold}, expected 1 to {chip.threshold_max}")
+    if isinstance(neuron, Glif):
+        _check_gated(neuron, name, len(bias), ticks, chip, need)
+    else:
+        need(0 <= neuron.decay < chip.decay_one,
+             f"{name}: vDecay {neuron.decay}, expected 0 to {chip.decay_one - 1}")
+        need(0 < neuron.threshold <= chip.threshold_max,
+             f"{name}: vThMant {neuron.threshold}, expected 1 to {chip.threshold_max}")
     worst = int(fan_in_bound(layer, input_max).max())
     need(worst <= chip.activation_max, f"{name}: synaptic sums reach {worst}, "
          f"the {chip.activation_bits.value}-bit port takes {chip.activation_max}")
     limit = chip.state_max if neuron.spiking else neuron.threshold << chip.activation_shift.value
     reach = membrane_bound(layer, input_max, ticks)
     need(reach <= limit, f"{name}: the membrane reaches {reach}, it holds {limit}")
+
+
+def _check_gated(neuron: Glif, name: str, channels: int, ticks: int, chip: Chip, need) -> None:
+    one = chip.decay_one
+    tops = {"decay": one - 1, "threshold": chip.state_max, "reset": one, "leak": chip.state_max,
+            "subtract": chip.state_max, "gain": one}
+    for key, top in tops.items():
+        values, shape = getattr(neuron, key), (ticks, channels) if key == "gain" else (channels,)
+        need(values.shape == shape, f"{name}: neuron/{key} has shape {values.shape}, expected "
+             f"{shape}")
+        least = 1 if key == "threshold" else 0
+        need(least <= values.min() and values.max() <= top,
+             f"{name}: neuron/{key} {values.min()}...{values.max()}, expected {least} to {top}")

@@ -6,7 +6,6 @@ Any batch size; no Lava, no torch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -14,13 +13,8 @@ import numpy as np
 
 from lava_models.latents import Selection
 from lava_models.netfile import Layer, NetFile
-from lava_models.schedule import (
-    SELECTION,
-    dilate_decay,
-    latent_part,
-    layer_order,
-    schedule_for,
-)
+from lava_models.neurons import make_neurons
+from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
 from lava_models.sums import make_sums
 
 
@@ -102,28 +96,19 @@ class Reference:
         return self.net.latent if name == SELECTION else self.cells[name].size
 
 
-PIECE = 16384
-"""Membranes updated at a time: 128 KiB."""
-
-
 class LayerCell:
-    """One layer's synapses and membranes for a batch of B samples, batch last: (n, B).
-
-    All values are integers, held in floats wide enough for them: synaptic sums times 64 stay
-    below 2^22 (the 16-bit port, which netfile.check proves), their partial sums below 2^24, so
-    float32 is exact and BLAS can take the sums; the leak's product has 36 bits, so membranes are
-    float64. That they cannot leave 24 bits is proved there, too.
-    """
+    """One layer's synapses and neurons for a batch of B samples, batch last: (n, B)."""
 
     def __init__(self, layer: Layer, dilation: int) -> None:
-        self.layer = layer
-        self.spiking = layer.neuron.spiking
-        self.keep = (4096 - dilate_decay(layer.neuron.decay, dilation)) / 4096
-        self.dilation = dilation
-        self.threshold = layer.neuron.threshold * 64
-        self.size = math.prod(layer.shape)
+        self.neurons = make_neurons(layer, dilation)
+        self.spiking, self.size = self.neurons.spiking, self.neurons.size
         self.sums = make_sums(layer)
         self.batch = 0
+
+    @property
+    def v(self) -> np.ndarray:
+        """Membranes, integers in float64 (n, B)."""
+        return self.neurons.v
 
     @property
     def bytes_per_sample(self) -> int:
@@ -135,11 +120,11 @@ class LayerCell:
         if batch != self.batch:
             self.batch = batch
             self.sums.start(batch)
-        self.v = np.zeros((self.size, batch))
+        self.neurons.start(batch)
         self._frame = self._frame_sums = None
 
     def step(self, signal: np.ndarray) -> np.ndarray:
-        """One tick: leak D times, add the wave, fire, reset.
+        """One tick of the synapses and the neurons.
 
         Args:
             signal: spikes bool or uint8, or graded input int32, (n_in, B).
@@ -147,20 +132,7 @@ class LayerCell:
         Returns:
             bool (n, B); the readout's voltages float64 (n, B).
         """
-        sums = self._current(signal)
-        fired = np.empty(self.v.shape, bool)
-        # In pieces that stay in the cache: there are about a dozen passes over each.
-        v, sums, out = self.v.reshape(-1), sums.reshape(-1), fired.reshape(-1)
-        for start in range(0, len(v), PIECE):
-            piece = v[start:start + PIECE]
-            for _ in range(self.dilation):
-                piece *= self.keep
-                np.trunc(piece, out=piece)  # towards zero, as the chip rounds
-            piece += sums[start:start + PIECE]
-            if self.spiking:
-                over = np.greater(piece, self.threshold, out=out[start:start + PIECE])
-                np.copyto(piece, 0, where=over)
-        return fired if self.spiking else self.v
+        return self.neurons.step(self._current(signal))
 
     def _current(self, signal: np.ndarray) -> np.ndarray:
         """Synaptic sums and bias, times 64: float32 (n, B). An image that stays is summed once."""

@@ -86,13 +86,14 @@ def make_schedule(layers: Sequence[str], selection: str, first: str, *, ticks: i
     return Schedule(ticks, lag, loop_depth // lag, phases)
 
 
-def dilate_decay(decay: int, dilation: int) -> int:
-    """Per-timestep decay register for a per-tick one, both in 1/4096.
+def dilate_decay(decay, dilation: int):
+    """Per-timestep decay register for a per-tick one, both in 1/4096; numbers or arrays.
 
     The leak of one tick, (4096 - decay)/4096, is spread over D timesteps:
     dv = round(4096 * (1 - (1 - decay/4096)^(1/D))).
     """
-    return round(4096 * (1 - (1 - decay / 4096) ** (1 / dilation)))
+    spread = np.round(4096 * (1 - (1 - decay / 4096) ** (1 / dilation))).astype(int)
+    return spread if np.ndim(decay) else int(spread)
 
 
 def latent_part(mode: str) -> str:

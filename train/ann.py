@@ -14,9 +14,8 @@ from torch import Generator, Tensor, nn
 
 from train.autoencoder import down_block, up_block
 from train.config import LossConfig, ModelConfig
-from train.files import UserError
 from train.losses import Losses, gaussian_kld
-from train.parallel import Ranks
+from train.model import Model
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Output:
     """(N, latent)."""
 
 
-class AnnVae(nn.Module):
+class AnnVae(Model):
     """Images -> mean and variance -> z ~ N -> images, all in one step.
 
     Args:
@@ -39,33 +38,19 @@ class AnnVae(nn.Module):
         generator: draws the initial weights.
     """
 
-    def __init__(self, config: ModelConfig, generator: Generator | None = None) -> None:
-        super().__init__()
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            if generator is not None:
-                torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            side = config.image_size >> len(config.hidden)
-            self.bottom = (config.hidden[-1], side, side)
-            flat = config.hidden[-1] * side * side
-            widths = (config.image_channels, *config.hidden)
-            self.encoder = nn.Sequential(*(down_block(i, o) for i, o in zip(widths, widths[1:])))
-            self.mean = nn.Linear(flat, config.latent)
-            self.log_variance = nn.Linear(flat, config.latent)
-            self.decoder_input = nn.Linear(config.latent, flat)
-            up = (*config.hidden[::-1], config.hidden[0])
-            self.decoder = nn.Sequential(
-                *(up_block(i, o) for i, o in zip(up, up[1:])),
-                nn.ConvTranspose2d(up[-1], config.image_channels, 3, padding=1))
-
-    def share_batches(self, ranks: Ranks) -> None:
-        """Only a single rank: its batch normalisation knows no others.
-
-        Raises:
-            UserError: there are several.
-        """
-        if ranks.size > 1:
-            raise UserError("--model ann: trains in one process; start it without torchrun")
+    def _build(self, c: ModelConfig) -> None:
+        side = c.image_size >> len(c.hidden)
+        self.bottom = (c.hidden[-1], side, side)
+        flat = c.hidden[-1] * side * side
+        widths = (c.image_channels, *c.hidden)
+        self.encoder = nn.Sequential(*(down_block(i, o) for i, o in zip(widths, widths[1:])))
+        self.mean = nn.Linear(flat, c.latent)
+        self.log_variance = nn.Linear(flat, c.latent)
+        self.decoder_input = nn.Linear(c.latent, flat)
+        up = (*c.hidden[::-1], c.hidden[0])
+        self.decoder = nn.Sequential(
+            *(up_block(i, o) for i, o in zip(up, up[1:])),
+            nn.ConvTranspose2d(up[-1], c.image_channels, 3, padding=1))
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) of latents (N, latent)."""
@@ -93,9 +78,6 @@ class AnnVae(nn.Module):
         """Images (count, C, H, W) drawn from the prior, and their latents (count, latent)."""
         z = self._noise(count, generator)
         return self.decode(z), z
-
-    def calibrate(self, image: Tensor, generator: Generator) -> None:
-        """Nothing to do: unlike a spiking network, a fresh one is not silent."""
 
     def _noise(self, count: int, generator: Generator) -> Tensor:
         noise = torch.randn(count, self.config.latent, generator=generator,

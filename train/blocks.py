@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.glif import Glif
 from train.integers import IntegerLif
 from train.neuron import Lif
 from train.slayer import slayer
@@ -22,7 +23,7 @@ class _TimeFirst:
     The block brings `synapse2d`: currents (B, ...) of inputs (B, ...) and a weight.
     """
 
-    neuron: Lif
+    neuron: Lif | Glif
     out_axis = 0
     """The weight's axis of output channels."""
 
@@ -50,21 +51,20 @@ class _TimeFirst:
         return self.neuron(self.current(x))[0]
 
 
-def _slayer_neuron(neuron: Lif) -> dict:
-    """Parameters for the neuron that SLAYER's constructor builds and ours then replaces."""
-    return {"threshold": neuron.threshold, "current_decay": 1.0, "voltage_decay": 0.0}
+_SLAYER_NEURON = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.0}
+"""Parameters for the neuron that SLAYER's constructors build and ours then replaces."""
 
 
 class Dense(_TimeFirst, slayer.block.cuba.Dense):
     """Fully connected block, (T, N, in) -> (T, N, out)."""
 
-    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
-        super().__init__(_slayer_neuron(neuron), inputs, outputs, delay_shift=False,
+    def __init__(self, inputs: int, outputs: int, neuron: Lif | Glif) -> None:
+        super().__init__(_SLAYER_NEURON, inputs, outputs, delay_shift=False,
                          pre_hook_fx=None)
         self.neuron = neuron
 
-    def step(self, x: Tensor, r: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One tick: inputs (N, in) and membranes (N, out) or None -> spikes, membranes."""
+    def step(self, x: Tensor, r):
+        """One tick: inputs (N, in) and the neurons' state or None -> spikes (N, out), state."""
         spikes, r = self.neuron(self.current(x[None]), r)
         return spikes[0], r
 
@@ -79,8 +79,8 @@ class Dense(_TimeFirst, slayer.block.cuba.Dense):
 class Conv(_TimeFirst, slayer.block.cuba.Conv):
     """3x3 convolution with stride 2, (T, N, C, H, W) -> (T, N, C', H/2, W/2)."""
 
-    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
-        super().__init__(_slayer_neuron(neuron), inputs, outputs, 3, stride=2, padding=1,
+    def __init__(self, inputs: int, outputs: int, neuron: Lif | Glif) -> None:
+        super().__init__(_SLAYER_NEURON, inputs, outputs, 3, stride=2, padding=1,
                          delay_shift=False, pre_hook_fx=None)
         self.neuron = neuron
 
@@ -94,8 +94,8 @@ class ConvT(_TimeFirst, slayer.block.cuba.ConvT):
 
     out_axis = 1
 
-    def __init__(self, inputs: int, outputs: int, neuron: Lif, stride: int = 2) -> None:
-        super().__init__(_slayer_neuron(neuron), inputs, outputs, 3, stride=stride, padding=1,
+    def __init__(self, inputs: int, outputs: int, neuron: Lif | Glif, stride: int = 2) -> None:
+        super().__init__(_SLAYER_NEURON, inputs, outputs, 3, stride=stride, padding=1,
                          delay_shift=False, pre_hook_fx=None)
         # SLAYER takes no such argument, but its synapse (a ConvTranspose3d) honours the field.
         self.synapse.output_padding = (stride - 1, stride - 1, 0)
@@ -114,7 +114,7 @@ class Readout(ConvT):
     convolved once. (T, N, C, H, W) -> (N, C', H, W).
     """
 
-    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
+    def __init__(self, inputs: int, outputs: int, neuron: Lif | Glif) -> None:
         super().__init__(inputs, outputs, neuron, stride=1)
         bound = (9 * outputs) ** -0.5  # torch's default for a transposed convolution
         self.bias = torch.nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import torch
 
-from train.ann import AnnVae
 from train.config import RunConfig, from_dict, validate
 from train.files import UserError, replacing
-from train.fsvae import FSVAE
+from train.model import Model
 from train.models import build_model
 
 FORMAT = "fsvae-checkpoint"
@@ -67,7 +66,7 @@ def load(path: Path) -> dict:
     return state
 
 
-def load_model(path: Path) -> tuple[FSVAE | AnnVae, RunConfig, dict]:
+def load_model(path: Path) -> tuple[Model, RunConfig, dict]:
     """The trained model in evaluation mode, its config and the whole state.
 
     Raises:
@@ -88,7 +87,7 @@ def load_model(path: Path) -> tuple[FSVAE | AnnVae, RunConfig, dict]:
     return model.eval(), config, state
 
 
-def load_weights(model: FSVAE | AnnVae, path: Path) -> None:
+def load_weights(model: Model, path: Path) -> None:
     """Give `model` the weights of a checkpoint; those of integer arithmetic need not be in it.
 
     Raises:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.config import DATASETS, RunConfig, load_toml, nearest, presets, validate
+from train.config import DATASETS, KINDS, RunConfig, load_toml, nearest, presets, validate
 from train.files import UserError, run_command
 
 
@@ -97,6 +97,7 @@ def parse(arguments: list[str]) -> Command:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--dataset")
     first.add_argument("--preset")
+    first.add_argument("--model", choices=KINDS)
     first.add_argument("--config", type=Path)
     first.add_argument("--run-dir", type=Path)
     first.add_argument("--resume", action="store_true")
@@ -126,6 +127,10 @@ def _base(known: argparse.Namespace) -> RunConfig:
         raise UserError(f"unknown preset '{name}'{nearest(name, shipped)}; "
                         f"known: {', '.join(sorted(shipped))}")
     base = load_toml(shipped[name].read_text(), f"preset {name}", RunConfig())
+    # What a model wants otherwise than the FSVAE, of any data set and of this one.
+    for more in (known.model, f"{known.model}-{base.dataset}"):
+        if more in presets("models"):
+            base = load_toml(presets("models")[more].read_text(), f"preset {more}", base)
     if known.config is not None:
         if not known.config.is_file():
             raise UserError(f"{known.config}: no such file; --config takes a TOML file")

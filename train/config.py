@@ -20,12 +20,61 @@ from train.files import UserError
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
 
 
+KINDS = ("fsvae", "glif", "poisson", "ann")
+
+
+@dataclass(frozen=True)
+class GlifConfig:
+    """Gated neurons (Yao et al. 2022) in place of LIF; only with --model glif."""
+
+    gates: Literal["soft", "hard"] = "soft"
+    """soft: sigmoids; hard: 0 or 1, their gradients straight through."""
+    shared_per: Literal["channel", "layer"] = "channel"
+    """What shares one set of the neuron's parameters; of a dense layer every unit is a channel."""
+    parameters: Literal["learned", "frozen", "lif"] = "learned"
+    """learned; frozen: where they start; lif: frozen, gates such that it is a plain LIF."""
+    chip_safe: bool = False
+    """Train only what Lava's stock LIF can express: decay, linear leak and threshold per layer,
+    hard reset, no conductance."""
+
+
+@dataclass(frozen=True)
+class PoissonConfig:
+    """The Poisson VAE (Vafai et al. 2024); only with --model poisson."""
+
+    encoder: Literal["linear", "conv"] = "linear"
+    """linear: one matrix; conv: stride-2 convolutions (--hidden), then one."""
+    distribution: Literal["poisson", "gaussian"] = "poisson"
+    """gaussian: the Gaussian VAE of the same shape, to compare with."""
+    estimator: Literal["sampled", "exact", "straight-through"] = "sampled"
+    """sampled: differentiable counts; exact: the expected squared error of a linear decoder in
+    closed form; straight-through: true counts, gradient as if they were the rates."""
+    window: Literal["sigmoid", "linear", "cubic", "quintic", "cosine"] = "sigmoid"
+    """How an arrival near the end of the unit interval counts in part; sigmoid is the paper's."""
+    temperature_start: float = 1.0
+    """Width of the window at the start."""
+    temperature_end: float = 0.05
+    """Width of the window from --anneal on."""
+    anneal: float = 0.5
+    """Share of the training over which temperature falls and the weight of the KL rises."""
+    beta_start: float = 1e-4
+    """Weight of the KL at the start, as a share of --distance-weight."""
+    log_rate_start: float = -4.0
+    """Prior log rates start uniformly between -6 and this."""
+    whiten: bool = False
+    """Whiten the images (ZCA over the training set, unit variance per pixel)."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
 
-    kind: Annotated[Literal["fsvae", "ann"], tyro.conf.arg(name="model")] = "fsvae"
-    """fsvae, or ann: the authors' VAE without spikes that they compare with (sizes as here)."""
+    kind: Annotated[Literal["fsvae", "glif", "poisson", "ann"],
+                    tyro.conf.arg(name="model")] = "fsvae"
+    """fsvae; glif: the same with gated neurons; poisson: the Poisson VAE; ann: the FSVAE authors'
+    VAE without spikes that they compare with."""
+    glif: GlifConfig = field(default_factory=GlifConfig)
+    poisson: PoissonConfig = field(default_factory=PoissonConfig)
     image_channels: int = 1
     """Image channels: 1 gray, 3 colour."""
     image_size: int = 32
@@ -33,7 +82,7 @@ class ModelConfig:
     hidden: tuple[int, ...] = (32, 64, 128, 256)
     """Channels of the stride-2 encoder convolutions; the decoder mirrors them."""
     latent: int = 128
-    """C, latent channels."""
+    """C, latent channels; of the Poisson VAE, K units."""
     k: int = 20
     """Candidate spikes per latent channel, of which one is picked at random."""
     bottleneck: tuple[int, ...] = (256, 512)
@@ -43,9 +92,9 @@ class ModelConfig:
     lag: int = 1
     """L, ticks until z is fed back; 4 makes a tick one chip timestep instead of four."""
     keep: float = 0.25
-    """tau of the LIF neurons: fraction of the membrane kept per tick."""
+    """tau of the LIF neurons: fraction of the membrane kept per tick. Of gated ones, at the start."""
     threshold: float = 0.2
-    """V_th of the LIF neurons."""
+    """V_th of the LIF neurons; of gated ones, at the start."""
     readout_keep: float = 0.8
     """Fraction of the readout membrane kept per tick."""
     readout_init: float = 1.0
@@ -54,9 +103,10 @@ class ModelConfig:
     latent_gain: float = 2.0
     """tdBN's alpha in posterior and prior (1 elsewhere)."""
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
-    """Shape of the spike's derivative; exponential is SLAYER's."""
+    """Shape of the spike's derivative; exponential is SLAYER's, rectangle what GLIF calls linear."""
     surrogate_center: Literal["zero", "threshold"] = "zero"
-    """Where the derivative is centred; zero is the authors' code, threshold their paper."""
+    """Where the derivative is centred; zero is the authors' code, threshold their paper and the
+    only one of gated neurons."""
     surrogate_width: float = 1.0
     """Full width of the rectangle, half-width of the triangle, decay of the exponential."""
     reset_gradient: Literal["through", "ignore"] = "through"
@@ -78,10 +128,10 @@ class LossConfig:
     """The loss: mean squared error + weight * distance(posterior, prior) + price of synops."""
 
     distance: Literal["mmd", "kld"] = "mmd"
-    """Distance between posterior and prior."""
+    """Distance between posterior and prior; the Poisson VAE and the ann have their own KL."""
     distance_weight: float | None = None
     """Weight of the distance; 2048 is the paper's formula for mmd. Default: the authors' code's: 1
-    for mmd, 1e-4 for kld, 1/240 for the ann's."""
+    for mmd, 1e-4 for kld, 1/240 for the ann's, 1 (beta) for the Poisson VAE's."""
     synop_weight: float = 0.0
     """Weight of the synops: added per million of them and image, over all layers that ran."""
     synapse_time: float = 2.0
@@ -102,13 +152,17 @@ class LossConfig:
             return self.distance_weight
         if kind == "ann":
             return 1 / 240
+        if kind == "poisson":
+            return 1.0
         return 1.0 if self.distance == "mmd" else 1e-4
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW."""
+    """Steps of gradient descent."""
 
+    optimizer: Literal["adamw", "adamax"] = "adamw"
+    """adamw, or adamax (the Poisson VAE's)."""
     epochs: int = 150
     """Passes over the training set."""
     batch_size: int = 250
@@ -117,10 +171,16 @@ class OptimConfig:
     """Learning rate."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0 at the start."""
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    """cosine falls to 5 % of lr over all epochs."""
+    lr_schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    """cosine falls to --lr-end over all epochs; exponential takes --lr-decay off per epoch."""
+    lr_end: float = 0.05
+    """Where cosine ends, as a share of lr."""
+    lr_decay: float = 0.03
+    """What exponential takes off per epoch, as a share."""
     weight_decay: float = 1e-3
-    """AdamW's weight decay."""
+    """Weight decay; none on the parameters of gated neurons."""
+    clip: float | None = None
+    """Largest norm of the gradient."""
     limit_batches: int | None = None
     """Stop each epoch after this many steps."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -135,6 +195,9 @@ class RunConfig:
     """digits, mnist, fashion-mnist, cifar10, celeba or folder."""
     data_dir: Path = Path("data")
     """Folder of the data set (torchvision's root, or a folder of images)."""
+    crops: int = 0
+    """Cut so many squares of --image-size out of each image, at random places that never change,
+    instead of resizing it."""
     download: bool = False
     """Let torchvision download the data set into data_dir."""
     validation: float = 0.05
@@ -154,9 +217,9 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
-def presets() -> dict[str, Path]:
-    """Name to file of every preset shipped."""
-    folder = resources.files("train") / "presets"
+def presets(folder: str = ".") -> dict[str, Path]:
+    """Name to file of every preset shipped: of data sets, or in "models" of what models change."""
+    folder = resources.files("train") / "presets" / folder
     return {f.name.removesuffix(".toml"): f for f in folder.iterdir() if f.name.endswith(".toml")}
 
 
@@ -250,12 +313,33 @@ def validate(config: RunConfig) -> None:
     need(len(m.bottleneck) == 2 and min(m.bottleneck) >= 1, "bottleneck", m.bottleneck,
          "two positive numbers")
     step = 2 ** len(m.hidden)
-    need(m.image_size >= step and m.image_size % step == 0, "image_size", m.image_size,
-         f"a multiple of {step} ({len(m.hidden)} stride-2 layers)")
+    need(m.kind == "poisson" or m.image_size >= step and m.image_size % step == 0, "image_size",
+         m.image_size, f"a multiple of {step} ({len(m.hidden)} stride-2 layers)")
+    need(m.image_size >= 2, "image_size", m.image_size, "at least 2")
     need(2 <= m.k <= 64, "k", m.k, "2 to 64")
     need(m.lag in (1, 2, 4), "lag", m.lag, "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
-    need(m.kind == "fsvae" or loss.synop_weight == 0, "synop_weight", loss.synop_weight,
-         "0 for --model ann, which has no spikes")
+    need(m.kind in ("fsvae", "glif") or loss.synop_weight == 0, "synop_weight",
+         loss.synop_weight, f"0 for --model {m.kind}")
+    need(m.kind == "glif" or m.glif == GlifConfig(), "model", m.kind,
+         "glif with settings of gated neurons")
+    need(m.kind == "poisson" or m.poisson == PoissonConfig(), "model", m.kind,
+         "poisson with settings of the Poisson VAE")
+    need(m.kind != "glif" or 0 < m.threshold < 1, "threshold", m.threshold,
+         "a number between 0 and 1 for gated neurons, whose threshold is a sigmoid")
+    need(not m.glif.chip_safe or m.glif.parameters == "learned", "parameters", m.glif.parameters,
+         "learned with --chip-safe")
+    p = m.poisson
+    need(0 < p.temperature_end <= p.temperature_start, "temperature_end", p.temperature_end,
+         "more than 0, at most --temperature-start")
+    need(0 <= p.anneal <= 1, "anneal", p.anneal, "a share between 0 and 1")
+    need(0 <= p.beta_start <= 1, "beta_start", p.beta_start, "a share between 0 and 1")
+    need(-6 < p.log_rate_start <= 5, "log_rate_start", p.log_rate_start, "more than -6, at most 5")
+    need(p.distribution == "poisson" or p.estimator == "sampled", "estimator", p.estimator,
+         "sampled with --distribution gaussian")
+    need(config.crops >= 0, "crops", config.crops, "0 or more")
+    need(0 < o.lr_end <= 1, "lr_end", o.lr_end, "a share of the learning rate")
+    need(0 <= o.lr_decay < 1, "lr_decay", o.lr_decay, "a share between 0 and 1")
+    need(o.clip is None or o.clip > 0, "clip", o.clip, "a positive number")
     need(loss.synop_weight >= 0, "synop_weight", loss.synop_weight, "0 or more")
     need(m.arithmetic == "float" or o.precision == "float32", "precision", o.precision,
          "float32 with integer arithmetic")
@@ -267,7 +351,7 @@ def validate(config: RunConfig) -> None:
         for name in names:
             need(getattr(group, name) > 0, name, getattr(group, name), "a positive number")
     grid = m.threshold * m.state_scale
-    need(abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", m.state_scale,
+    need(m.kind == "poisson" or abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", m.state_scale,
          f"a scale at which the threshold {m.threshold} is a whole number (SLAYER truncates it)")
     need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
     need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,

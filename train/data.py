@@ -38,17 +38,19 @@ def load_images(config: RunConfig, split: Split, limit: int | None = None) -> Te
     Raises:
         UserError: the data is not there (says how to get it), or an image cannot be read.
     """
-    m = config.model
+    m, each = config.model, max(config.crops, 1)
     pictures = _pictures(config, split)
-    count = len(pictures) if limit is None else min(limit, len(pictures))
+    count = len(pictures) * each if limit is None else min(limit, len(pictures) * each)
     out = torch.empty((count, m.image_channels, m.image_size, m.image_size),
                       dtype=torch.uint8)
     mode = "L" if m.image_channels == 1 else "RGB"
     for i in track(range(count), f"reading {config.dataset} ({split})", transient=True,
                    disable=count < 5000):
-        picture = pictures[i].convert(mode)
+        picture = pictures[i // each].convert(mode)
         if config.dataset == "celeba":
             picture = TF.center_crop(picture, 148)
+        if config.crops:
+            picture = _cut(picture, m.image_size, i)
         elif config.dataset == "folder":
             picture = TF.center_crop(picture, min(picture.size))
         picture = TF.resize(picture, [m.image_size, m.image_size])
@@ -72,6 +74,20 @@ def split_validation(images: Tensor, share: float, generator: Generator) -> tupl
     order = torch.randperm(len(images), generator=generator)
     held = max(1, round(share * len(images)))
     return images[order[held:]], images[order[:held]]
+
+
+def _cut(picture: Image.Image, size: int, number: int) -> Image.Image:
+    """A square of `size` at a place that follows from the crop's number.
+
+    Raises:
+        UserError: the picture is smaller.
+    """
+    if min(picture.size) < size:
+        raise UserError(f"--crops: an image of {picture.width} x {picture.height} holds no square "
+                        f"of {size}; use a smaller --image-size")
+    room = torch.tensor([picture.width - size + 1, picture.height - size + 1])
+    left, top = (torch.rand(2, generator=Generator().manual_seed(number)) * room).long().tolist()
+    return picture.crop((left, top, left + size, top + size))
 
 
 class _Pictures:

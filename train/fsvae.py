@@ -9,7 +9,7 @@ in [-1, 1]. All randomness comes from the torch.Generator passed in.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,8 +17,10 @@ from torch import Generator, Tensor, nn
 
 from train.blocks import Conv, ConvT, Dense, Readout
 from train.config import LossConfig, ModelConfig
+from train.glif import Glif
 from train.integers import IntegerLif
 from train.losses import Losses, kld, mmd
+from train.model import Model
 from train.neuron import Lif, Surrogate
 from train.norm import TdBN
 from train.parallel import Ranks
@@ -41,23 +43,12 @@ class Output:
     """z, (T, N, C)."""
 
 
-class FSVAE(nn.Module):
-    """See the module's docstring; `config` holds every constant.
-
-    Args:
-        config: the model's settings.
-        generator: draws the initial weights.
-    """
-
-    def __init__(self, config: ModelConfig, generator: Generator | None = None) -> None:
-        super().__init__()
-        self.config, self.ranks = config, Ranks()
-        with torch.random.fork_rng(devices=[]):  # layers draw their weights from torch's own
-            if generator is not None:
-                torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            self._build(config)
+class FSVAE(Model):
+    """See the module's docstring; `config` holds every constant. With `kind` "glif", its neurons
+    are gated (train.glif)."""
 
     def _build(self, c: ModelConfig) -> None:
+        self.ranks = Ranks()
         center = c.threshold if c.surrogate_center == "threshold" else 0.0
         surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
 
@@ -65,8 +56,11 @@ class FSVAE(nn.Module):
         if c.arithmetic == "integer":
             kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag)
 
-        def lif(channels: int, alpha: float = 1.0) -> Lif:
+        def lif(channels: int, alpha: float = 1.0) -> Lif | Glif:
             norm = TdBN(channels, alpha * c.threshold)
+            if c.kind == "glif":
+                return Glif(channels, c.ticks, c.glif, c.keep, c.threshold,
+                            replace(surrogate, center=0.0), norm)
             return kind(c.threshold, c.keep, c.state_scale, surrogate, c.reset_gradient, norm)
 
         side = c.image_size >> len(c.hidden)
@@ -221,7 +215,7 @@ class FSVAE(nn.Module):
                  for z in (output.posterior, output.prior))
         distance = mmd(*rates, config.synapse_time) if config.distance == "mmd" else kld(*rates)
         reconstruction = torch.mean((output.image - image) ** 2)
-        total = reconstruction + config.weight_for("fsvae") * distance
+        total = reconstruction + config.weight_for(self.config.kind) * distance
         return Losses(total, reconstruction, distance)
 
     @torch.no_grad()

@@ -26,12 +26,13 @@ from torchvision.utils import make_grid
 
 from train import checkpoint
 from train.activity import fan_out, recording, synops
-from train.config import RunConfig, to_dict
+from train.config import OptimConfig, RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
 from train.files import UserError, replacing
-from train.fsvae import FSVAE
+from train.glif import Glif
 from train.kernels import keep_memory
 from train.losses import Losses
+from train.model import Model
 from train.models import build_model
 from train.parallel import Ranks, join
 
@@ -39,6 +40,8 @@ CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
 SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
+PICTURED = 512
+"""Validation images that a model's own numbers and pictures are of."""
 _STREAMS = ("init", "split", "order", "latents", "evaluation")
 
 
@@ -80,6 +83,17 @@ def remove_run(run_dir: Path) -> None:
         raise UserError(f"{run_dir}: cannot be replaced: {error.strerror or error}") from None
 
 
+def make_optimizer(model: Model, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser; the parameters of gated neurons do not decay."""
+    gated = {p for m in model.modules() if isinstance(m, Glif) for p in m.parameters(False)}
+    groups = [{"params": [p for p in model.parameters() if p not in gated]}]
+    if gated:
+        own = [p for p in model.parameters() if p in gated]
+        groups.append({"params": own, "weight_decay": 0.0})
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adamax
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
 class Trainer:
     """One training run in `run_dir`.
 
@@ -96,7 +110,7 @@ class Trainer:
     def __init__(self, config: RunConfig, run_dir: Path, *, resume: bool = False,
                  command: list[str] | None = None, console: Console | None = None,
                  ranks: Ranks | None = None,
-                 prepare: Callable[[FSVAE], None] = lambda model: None) -> None:
+                 prepare: Callable[[Model], None] = lambda model: None) -> None:
         self.config, self.run_dir = config, run_dir
         self.ranks = ranks or Ranks()
         self.console = console or Console(soft_wrap=True, quiet=not self.ranks.first)
@@ -116,8 +130,7 @@ class Trainer:
         if o.limit_batches is not None:
             self.steps = min(self.steps, o.limit_batches)
         self.model = build_model(config.model, stream(config.seed, "init")).to(self.device)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=o.lr,
-                                           weight_decay=o.weight_decay)
+        self.optimizer = make_optimizer(self.model, o)
         self.model.share_batches(self.ranks)
         self.latents = stream(config.seed, "latents")
         self.epoch = self.step = 0
@@ -130,6 +143,8 @@ class Trainer:
         else:
             if config.start_from is not None:
                 checkpoint.load_weights(self.model, config.start_from)
+            if config.start_from is None:
+                self.model.look_at(self.training)
             prepare(self.model)
             if config.model.arithmetic == "integer" and not self.model.decoder[-1].neuron.scale:
                 raise UserError("--arithmetic integer: needs scales for its integers, which "
@@ -187,12 +202,14 @@ class Trainer:
         c, o = self.config, self.config.optim
         ranks = self.ranks.size
         neurons = "PyTorch operators"
-        if c.model.kind == "ann":
-            neurons = "no spikes"
+        spiking = c.model.kind in ("fsvae", "glif")
+        if not spiking:
+            neurons = "none" if c.model.kind == "ann" else "in the latents only"
         elif self.model.decoder[0].neuron.runs_compiled(torch.zeros(1, device=self.device)):
             neurons = "compiled loops"
         return (f"training {c.model.kind} on {c.dataset}: {len(self.training)} images, "
-                f"{parameters} parameters, T = {c.model.ticks}, L = {c.model.lag}, "
+                f"{parameters} parameters, "
+                + f"T = {c.model.ticks}, L = {c.model.lag}, " * spiking +
                 f"batch {o.batch_size}, {o.epochs} epochs of {self.steps} steps, {o.precision}, "
                 f"device {self.device} (neurons: {neurons}"
                 f"{f'; {ranks} ranks' if ranks > 1 else ''}), seed {c.seed}, folder {self.run_dir}")
@@ -203,6 +220,7 @@ class Trainer:
             group["lr"] = self._learning_rate()
         image = self._batch(self.epoch, self.step)
         self.model.train()
+        self.model.anneal((self.epoch * self.steps + self.step) / (c.optim.epochs * self.steps))
         with torch.autocast(self.device.type, torch.bfloat16,
                             enabled=c.optim.precision == "bfloat16"):
             output, price = self._forward(image, self.latents, self._chance())
@@ -217,6 +235,8 @@ class Trainer:
             raise UserError(f"the loss is {values[0].item()} at epoch {self.epoch + 1}, step "
                             f"{self.step + 1}: training diverged; lower --lr. {self.run_dir} "
                             "keeps the last checkpoint")
+        if c.optim.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.optim.clip)
         self.optimizer.step()
         loss = Losses(*values)
         for i, value in enumerate(values.tolist()):
@@ -244,8 +264,10 @@ class Trainer:
         peak = o.lr * min(1.0, (step + 1) / (o.warmup_steps + 1))
         if o.lr_schedule == "constant":
             return peak
+        if o.lr_schedule == "exponential":
+            return peak * (1 - o.lr_decay)**self.epoch
         done = step / (o.epochs * self.steps)
-        return peak * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
+        return peak * (o.lr_end + (1 - o.lr_end) * (1 + math.cos(math.pi * done)) / 2)
 
     def _chance(self) -> float:
         loss = self.config.loss
@@ -271,7 +293,9 @@ class Trainer:
         means = [total / self.steps for total in self.sums]
         row = {"epoch": self.epoch + 1, "lr": self._learning_rate(),
                **dict(zip(("loss", "reconstruction", "distance"), means))}
-        row |= {f"validation_{k}": v for k, v in self.evaluate(self.validation).items()}
+        some = to_float(self.validation[:PICTURED]).to(self.device)
+        row |= {f"validation_{k}": v for k, v in {
+            **self.evaluate(self.validation), **self.model.eval().numbers(some)}.items()}
         self.metrics.append(row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
         for name, value in row.items():
@@ -329,6 +353,10 @@ class Trainer:
             with replacing(self.run_dir / "samples" / f"{name}-{self.epoch:04d}.png") as file:
                 to_pil_image(grid).resize((grid.shape[2] * 2, grid.shape[1] * 2), 0).save(
                     file, format="PNG")
+        some = to_float(self.validation[:PICTURED]).to(self.device)
+        for name, picture in self.model.pictures(some).items():
+            with replacing(self.run_dir / "samples" / f"{name}-{self.epoch:04d}.png") as file:
+                picture.save(file, format="PNG")
 
     # --- stopping and going on ---
 

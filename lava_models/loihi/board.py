@@ -6,7 +6,7 @@ import os
 
 from lava_models.files import UserError
 from lava_models.fit import Fit
-from lava_models.netfile import NetFile
+from lava_models.netfile import LIF_CAN, Glif, NetFile
 from lava_models.schedule import schedule_for
 
 ENVIRONMENT = ("SLURM", "NOSLURM", "PARTITION", "BOARD", "LOIHI_GEN", "NXSDKHOST", "HOST_BINARY",
@@ -64,6 +64,11 @@ def check_for_chip(net: NetFile, mode: str, placed: Fit) -> None:
     Raises:
         UserError: what, where, got, limit, what to change.
     """
+    for name, layer in net.named_layers():
+        if isinstance(layer.neuron, Glif):
+            raise UserError(f"{name}: gated neurons, {LIF_CAN}; in the way: "
+                            f"{', '.join(layer.neuron.obstacles())}; train with --model glif "
+                            "--chip-safe, or use --backend sim")
     schedule = schedule_for(net, mode)
     period, ticks = schedule.period, net.ticks
     if period & (period - 1):

@@ -20,7 +20,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from lava_models.netfile import Conv as ConvLayer
-from lava_models.netfile import ConvT, Layer
+from lava_models.netfile import ConvT, Glif, Layer
+from lava_models.processes.glif import GLIF
 from lava_models.reference import LayerCell
 from lava_models.schedule import Schedule, dilate_decay
 from lava_models.synapse import (
@@ -68,16 +69,19 @@ class SpikingLayer(AbstractProcess):
 @requires(CPU)
 @tag("fixed_pt")
 class StockSpikingLayer(AbstractSubProcessModel):
-    """Lava's Sparse or Conv, and LIFReset: what a Loihi 2 compiler sees."""
+    """Lava's Sparse or Conv, and LIFReset: what a Loihi 2 compiler sees. Gated neurons are a process
+    of our own, which it does not."""
 
     def __init__(self, proc: SpikingLayer) -> None:
         p = proc.proc_params
         layer, schedule = p["layer"], p["schedule"]
-        bias = neuron_bias(layer)
-        self.lif = LIFReset(shape=bias.shape, du=4095, vth=layer.neuron.threshold,
-                            dv=dilate_decay(layer.neuron.decay, schedule.dilation),
-                            reset_interval=schedule.period,
-                            reset_offset=schedule.phases[p["layer_name"]])
+        bias, phase = neuron_bias(layer), schedule.phases[p["layer_name"]]
+        if isinstance(layer.neuron, Glif):
+            self.lif = GLIF(neuron=layer.neuron, shape=layer.shape, schedule=schedule, phase=phase)
+        else:
+            self.lif = LIFReset(shape=bias.shape, du=4095, vth=layer.neuron.threshold,
+                                dv=dilate_decay(layer.neuron.decay, schedule.dilation),
+                                reset_interval=schedule.period, reset_offset=phase)
         self.lif.s_out.connect(proc.s_out)
         proc.vars.v.alias(self.lif.vars.v)
         self.synapses = 0

@@ -21,7 +21,7 @@ def test_leak_rounds_towards_zero(v, decay, dilation):
     cell.v[:] = v
     expected = v
     for _ in range(dilation):
-        product = expected * int(cell.keep * 4096)
+        product = expected * int(cell.neurons.keep * 4096)
         expected = product // 4096 if product >= 0 else -(-product // 4096)
     assert cell.step(np.zeros((1, 1), bool))[0, 0] == expected
 

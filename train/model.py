@@ -1,0 +1,60 @@
+"""What every model of train.models is: a module that draws its own initial weights, and defaults
+for what only some models do."""
+
+from __future__ import annotations
+
+from PIL import Image
+from torch import Generator, Tensor, nn
+
+import torch
+
+from train.config import ModelConfig
+from train.files import UserError
+from train.parallel import Ranks
+
+
+class Model(nn.Module):
+    """Base of the models; see train.models for what a subclass brings.
+
+    Args:
+        config: the model's settings.
+        generator: draws the initial weights.
+    """
+
+    def __init__(self, config: ModelConfig, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):  # layers draw their weights from torch's own
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            self._build(config)
+
+    def _build(self, config: ModelConfig) -> None:
+        raise NotImplementedError
+
+    def share_batches(self, ranks: Ranks) -> None:
+        """Train as one of several ranks from now on; a single one unless a model says otherwise.
+
+        Raises:
+            UserError: there are several.
+        """
+        if ranks.size > 1:
+            raise UserError(f"--model {self.config.kind}: trains in one process; start it without "
+                            "torchrun")
+
+    def look_at(self, images: Tensor) -> None:
+        """Take statistics of all training images, uint8 (N, C, H, W), that belong to the model."""
+
+    def calibrate(self, image: Tensor, generator: Generator) -> None:
+        """Prepare fresh weights on a batch of images."""
+
+    def anneal(self, done: float) -> None:
+        """Called before each training step with the share of the training that is done."""
+
+    def numbers(self, image: Tensor) -> dict[str, float]:
+        """More to record about validation images (N, C, H, W) after an epoch, by name."""
+        return {}
+
+    def pictures(self, image: Tensor) -> dict[str, Image.Image]:
+        """More pictures, by name."""
+        return {}
