@@ -16,6 +16,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+sys.path[0] = str(Path(__file__).parents[1])  # here, `train` is the package, not train.py
+
 import numpy as np
 import tyro
 from scipy import stats

@@ -20,6 +20,10 @@ def main() -> None:
     sys.exit(run_command(lambda: export_command(sys.argv[1:])))
 
 
+SEEN = 2000
+"""Training images that the integers are chosen by."""
+
+
 @dataclass(frozen=True)
 class Command:
     """Export a trained model as model.net: fold tdBN, quantise, bound every accumulator, write,
@@ -36,7 +40,8 @@ class Command:
     images: int = 256
     """Test images for the reconstruction error before and after."""
     random_bits: int | None = None
-    """Random bits per latent draw (default: exact if k is a power of two, else 8)."""
+    """Random bits per latent draw (default: exact if k is a power of two, else 8; 12 of Poisson
+    latents)."""
     seed: int = 0
     """Seed of the latents in proof and error."""
 
@@ -74,6 +79,7 @@ def export_command(arguments: list[str]) -> int:
         if command.data_dir is not None:
             config = replace(config, data_dir=command.data_dir)
         images = to_float(load_images(config, "test", command.images)).numpy()
+        seen = to_float(load_images(config, "train", SEEN)).numpy()
     except TrainUserError as error:
         raise UserError(str(error)) from None
     if config.model.kind == "ann":
@@ -84,12 +90,12 @@ def export_command(arguments: list[str]) -> int:
     out = command.out or command.model.with_name("model.net")
     console.print(f"exporting {command.model} (epoch {state['epoch']}, {config.dataset}) -> {out}")
 
-    bits = command.random_bits or default_random_bits(config.model.k)
+    bits = command.random_bits or default_random_bits(config.model)
     origin = {"exported": provenance(["export-netx", *arguments]), "trained": state["provenance"],
               "model_sha256": hashlib.sha256(command.model.read_bytes()).hexdigest(),
               "dataset": config.dataset, "epoch": state["epoch"]}
     translation = translate(model, load_chip(), random_bits=bits,
-                            mean_square=float((images**2).mean()), provenance=origin)
+                            images=seen, provenance=origin)
     console.print(layer_table(translation))
 
     candidate = out.with_name(f".{out.name}.{os.getpid()}.unproven")

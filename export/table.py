@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from export.translate import Translation
 from lava_models.latents import Selection
-from lava_models.netfile import LIF_CAN, Glif, Neuron
+from lava_models.netfile import LIF_CAN, Glif, NetFile, Neuron
 
 
 def layer_table(translation: Translation) -> Group:
@@ -35,8 +36,20 @@ def layer_table(translation: Translation) -> Group:
         "error: rms of rounding and clipping over rms of the weights. port, v: worst synaptic sum "
         "and membrane over what the register holds. scale: kept share of the least-error scale; "
         f"reduced in {', '.join(limited) or 'no layer'}.\n"
-        f"image in: {round(net.input_scale)} steps either side of 0.", style="dim")
-    return Group(table, notes, *_gated(translation), draw_table(Selection(net.k, net.random_bits)))
+        + f"image in: {round(net.input_scale)} steps either side of 0." * net.loops, style="dim")
+    draws = draw_table(net.selection) if net.loops else _thinning(net)
+    return Group(table, notes, *_gated(translation), draws)
+
+
+def _thinning(net: NetFile) -> Text:
+    """How Poisson latents are drawn, and what that rounds."""
+    top, chances = 2**net.random_bits, net.poisson.prior / 2**net.random_bits
+    exact = np.exp(net.poisson.log_prior.astype(float)) / net.ticks
+    return Text(
+        f"latents: {net.latent} units that say something (the others are left out), Poisson counts "
+        f"as at most one spike at each of {net.ticks} ticks, chances in 1/{top}: "
+        f"{chances.sum() * net.ticks:.3f} spikes per image from the prior, {exact.sum() * net.ticks:.3f} "
+        f"before rounding; the encoder and its exponential run on the host", style="dim")
 
 
 def _threshold(neuron: Neuron) -> str:

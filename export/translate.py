@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from export.fold import fold
+from export.poisson import translate_poisson
 from export.quantize import Quantized, quantize, quantize_first
 from hw_configs import Chip
 from lava_models.netfile import PARTS, NetFile
+from train.config import ModelConfig
 from train.fsvae import FSVAE
+from train.model import Model
+from train.poisson import PoissonVae
 
 LEAST_RANDOM_BITS, INEXACT_RANDOM_BITS = 4, 8
+POISSON_RANDOM_BITS = 12
+"""A chance per tick of down to a 4096th: at T = 4 a thousandth of a spike per image."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Translation:
     layers: list[Quantized]
 
 
-def translate(model: FSVAE, chip: Chip, *, random_bits: int, mean_square: float,
+def translate(model: Model, chip: Chip, *, random_bits: int, images: np.ndarray,
               provenance: dict) -> Translation:
     """Fold, quantise and assemble.
 
@@ -30,13 +38,16 @@ def translate(model: FSVAE, chip: Chip, *, random_bits: int, mean_square: float,
         model: the trained model.
         chip: register limits.
         random_bits: b, random bits per latent draw.
-        mean_square: mean of the squared pixels in [-1, 1], for the input's scale.
+        images: float32 (N, C, H, W) in [-1, 1]: their mean square sets the input's scale, and they
+            show which units of a Poisson VAE matter.
         provenance: plain values stored as JSON in the file.
 
     Raises:
         UserError: a layer cannot be held by the chip; names it.
     """
-    c, done = model.config, quantize_layers(model, chip, mean_square)
+    if isinstance(model, PoissonVae):
+        return Translation(*translate_poisson(model, chip, random_bits, provenance, images))
+    c, done = model.config, quantize_layers(model, chip, float((images**2).mean()))
     parts = {part: tuple(q.layer for q in done if q.name.startswith(f"{part}."))
              for part in PARTS}
     net = NetFile(
@@ -51,7 +62,7 @@ def quantize_layers(model: FSVAE, chip: Chip, mean_square: float, fill: float = 
     """Integers of every layer, in the order of the file.
 
     Args:
-        mean_square: as in `translate`.
+        mean_square: mean of the squared pixels in [-1, 1], for the input's scale.
         fill: share of ports and membranes that the worst case may use.
 
     Raises:
@@ -63,8 +74,12 @@ def quantize_layers(model: FSVAE, chip: Chip, mean_square: float, fill: float = 
             *(quantize(layer, chip, ticks, fill=fill) for layer in rest)]
 
 
-def default_random_bits(k: int) -> int:
-    """Exact draws where k is a power of two, else 8 bits (every probability within 1/512)."""
+def default_random_bits(config: ModelConfig) -> int:
+    """Exact draws where k is a power of two, else 8 bits (every probability within 1/512); of
+    Poisson latents POISSON_RANDOM_BITS."""
+    if config.kind == "poisson":
+        return POISSON_RANDOM_BITS
+    k = config.k
     exact = k.bit_length() - 1
     if k == 1 << exact:
         return max(LEAST_RANDOM_BITS, exact)

@@ -7,13 +7,13 @@ graph, compare, counts, report, run_lava, energy_report; battery tests the rando
 from lava_models.files import UserError
 from lava_models.hdf5 import read_net, write_net
 from lava_models.latents import HostBits, Selection
-from lava_models.netfile import Conv, ConvT, Dense, Lif, NetFile
+from lava_models.netfile import Conv, ConvT, Dense, Glif, Lif, NetFile
 from lava_models.reference import Reference, decode_images, encode_images
 from lava_models.rule30 import ChipBits
 from lava_models.schedule import Schedule, schedule_for
 
 __all__ = [
-    "ChipBits", "Conv", "ConvT", "Dense", "HostBits", "Lif", "NetFile", "Reference", "Schedule",
+    "ChipBits", "Conv", "ConvT", "Dense", "Glif", "HostBits", "Lif", "NetFile", "Reference", "Schedule",
     "Selection", "UserError", "decode_images", "encode_images", "read_net", "schedule_for",
     "write_net",
 ]

@@ -80,7 +80,7 @@ def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: in
     for name, parts in spikes.items():
         of_lane = np.concatenate(parts)
         rasters[name] = _raster(of_lane, schedule, name, steps)
-        if name == SELECTION:
+        if name == SELECTION and reference.net.loops:
             rasters[FEEDBACK] = _raster(fed_back(of_lane, schedule), schedule, name, steps)
     return Lane(np.concatenate(voltage)[:samples], rasters)
 

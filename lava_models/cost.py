@@ -246,7 +246,21 @@ def multiply_accumulates(net: NetFile, mode: str) -> int:
     decoder = sum(map(macs, net.decoder))
     if mode == "generate":
         return decoder
+    if not net.loops:
+        return _host_macs(net) + net.poisson.encoder[-1].weight.size + decoder
     return sum(map(macs, net.encoder)) + macs(net.encoder[-1]) + decoder  # mean and variance
+
+
+def _host_macs(net: NetFile) -> int:
+    """Of the encoder that the host computes, borders of convolutions included."""
+    total, (_, h, w) = 0, net.image_shape
+    for layer in net.poisson.encoder:
+        if layer.weight.ndim == 4:
+            h, w = -(-h // 2), -(-w // 2)
+            total += layer.weight.size * h * w
+        else:
+            total += layer.weight.size
+    return total
 
 
 def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict) -> list[dict]:

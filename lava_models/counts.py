@@ -20,7 +20,6 @@ from scipy import sparse
 
 from lava_models.files import UserError, replacing
 from lava_models.graph import RING_COUNTED_FROM
-from lava_models.latents import Selection
 from lava_models.netfile import NetFile
 from lava_models.rule30 import POPULATIONS, Ring, ring_synapses
 from lava_models.schedule import (
@@ -28,11 +27,18 @@ from lava_models.schedule import (
     FEEDBACK,
     SELECTION,
     SILENCE,
+    clocked,
     latent_part,
     layer_order,
     schedule_for,
 )
-from lava_models.synapse import neuron_bias, selection_synapses, split_bias, unroll
+from lava_models.synapse import (
+    neuron_bias,
+    selection_synapses,
+    split_bias,
+    split_exponents,
+    unroll,
+)
 
 IMAGES, RANDOM_BITS = "images", "random bits"
 
@@ -85,10 +91,15 @@ def connections(net: NetFile, mode: str) -> Iterator[Connection]:
             # Two copies of the selection neuron: one for the decoder, one for the feedback, and
             # only that one is silenced.
             sources = {"zeta_in": upstream, "bits_in": bits, "silence": SILENCE}
-            parts = selection_synapses(Selection(net.k, net.random_bits), net.latent,
-                                       min(net.lag, net.ticks))
+            parts = selection_synapses(net.selection, net.latent, min(net.lag, net.ticks))
             for port, matrix, _ in parts:
-                yield Connection(sources[port], FEEDBACK, matrix.tocsc())
+                if port == "zeta_in" and upstream is None:  # chances that are constants
+                    for weights, _ in split_exponents(net.poisson.prior):
+                        yield Connection(f"{CLOCK}.{SELECTION}", SELECTION,
+                                         sparse.csc_matrix(weights[:, None]))
+                    continue
+                if net.loops:
+                    yield Connection(sources[port], FEEDBACK, matrix.tocsc())
                 if port != "silence":
                     yield Connection(sources[port], SELECTION, matrix.tocsc())
         else:
@@ -128,9 +139,10 @@ def spikes_sent(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.n
     sent: dict[str, np.ndarray] = {name: n.astype(np.int64) for name, n in spikes.items()}
     if pixels is not None:
         sent[IMAGES] = waves(np.repeat(pixels, net.ticks, axis=0))
-    for name in layer_order(net, mode):
-        if name != SELECTION:
-            sent[f"{CLOCK}.{name}"] = waves(np.full((net.ticks, 1), samples))
+    for name in clocked(net, mode):
+        sent[f"{CLOCK}.{name}"] = waves(np.full((net.ticks, 1), samples))
+    if not net.loops:
+        return sent
     silent = np.zeros((net.ticks, min(net.lag, net.ticks)), np.int64)
     silent[-silent.shape[1]:] = samples * np.eye(silent.shape[1], dtype=np.int64)
     sent[SILENCE] = waves(silent)
@@ -180,7 +192,7 @@ def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.nda
                                  np.zeros(period, np.int64), 0))
     for name in targets:
         if name == SELECTION:
-            neurons, part, out = 2 * net.latent, "latent", total(SELECTION, FEEDBACK)
+            neurons, part, out = (1 + net.loops) * net.latent, "latent", total(SELECTION, FEEDBACK)
         elif name in POPULATIONS:
             neurons, part, out = sent[name].shape[1], RANDOM_BITS, total(name)
         else:
@@ -188,7 +200,7 @@ def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.nda
             part = name.split(".")[0] if layers[name].neuron.spiking else "readout"
         counts.append(LayerCount(name, part, True, neurons, synapses[name], out, synops[name],
                                  neurons * period * samples))
-    clocks = [f"{CLOCK}.{n}" for n in order if n != SELECTION] + [SILENCE]
+    clocks = [f"{CLOCK}.{n}" for n in clocked(net, mode)] + [SILENCE] * net.loops
     neurons = sum(sent[n].shape[1] for n in clocks)
     counts.append(LayerCount(CLOCK, "clock", True, neurons, 0, total(*clocks),
                              np.zeros(period, np.int64), neurons * period * samples))

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from lava_models import runtime
-from lava_models.latents import Selection
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
 from lava_models.rule30 import POPULATIONS, ChipBits
@@ -25,6 +24,7 @@ from lava_models.schedule import (
     FEEDBACK,
     SELECTION,
     Schedule,
+    clocked,
     latent_part,
     layer_order,
     schedule_for,
@@ -104,7 +104,7 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         net: the network.
         mode: "reconstruct" or "generate".
         bits: the generator of random bits, which the graph starts from its seed.
-        images: graded input int32 (samples, C*H*W); reconstruct mode only.
+        images: graded input int32 of `encode_images`; reconstruct mode only.
         graph: "fused" or "stock".
         convolutions: "unrolled" or "shared" weights, in the stock graph.
         lanes: samples that run side by side; 1 in the stock graph.
@@ -169,17 +169,22 @@ class Graph:
         """Layers whose input never changes: its synaptic sums (SpikingLayer's `constant`)."""
 
     def build(self, bits: ChipBits, images: np.ndarray | None) -> Graph:
-        # One tick neuron per layer carries its bias; the selection needs none.
-        self.clocked = [name for name in self.order if name != SELECTION]
+        upstream = None if images is None else self._images(images)
+        # One tick neuron per layer carries its bias, and whatever else of its input never changes.
+        if not self.net.loops and images is None:
+            self.constants[SELECTION] = self.net.poisson.prior
+        with_bias = clocked(self.net, self.mode)
+        self.clocked = [n for n in self.order if n in with_bias or n in self.constants]
         self.clock = self._clock([self.ahead[name] for name in self.clocked],
                                  self.schedule.dilation, "clock")
         self.selection = self._selection(bits)
-        upstream = None if images is None else self._images(images)
         for name in self.order:
             if name == SELECTION:
-                upstream.connect(self.selection.zeta_in)
+                if SELECTION not in self.constants:
+                    upstream.connect(self.selection.zeta_in)
                 upstream = self.selection.z_out
-                self._probe(FEEDBACK, self.selection.z_feedback, self.schedule.phases[name])
+                if self.net.loops:
+                    self._probe(FEEDBACK, self.selection.z_feedback, self.schedule.phases[name])
             else:
                 process = self._layer(name, upstream)
                 upstream = process.s_out
@@ -192,7 +197,9 @@ class Graph:
         """Tick neurons; the fused models know the time without."""
         from lava_models.processes.clock import Clock
 
-        return Clock(first=np.array(first), interval=interval, name=name) if self.stock else None
+        if not self.stock or not first:
+            return None
+        return Clock(first=np.array(first), interval=interval, name=name)
 
     def _selection(self, bits: ChipBits):
         from lava_models.processes.random_bits import RandomBits
@@ -200,9 +207,16 @@ class Graph:
 
         net, schedule = self.net, self.schedule
         last_ticks = np.arange(max(net.ticks - net.lag, 0), net.ticks)
+        more = {}
+        if SELECTION in self.constants:
+            more = {"constant": self.constants[SELECTION],
+                    "clock_index": self.clocked.index(SELECTION), "clock_size": len(self.clocked)}
         selection = LatentSelection(
-            channels=net.latent, selection=Selection(net.k, net.random_bits),
-            silencers=len(last_ticks), schedule=schedule, lanes=self.lanes)
+            channels=net.latent, selection=net.selection, silencers=len(last_ticks),
+            schedule=schedule, lanes=self.lanes,
+            message_bits=0 if net.loops else INPUT_MESSAGE_BITS, **more)
+        if self.clock is not None and more:
+            self.clock.s_out.connect(selection.tick)
         silence = self._clock(list(self.ahead[SELECTION] + schedule.dilation * last_ticks),
                               schedule.period, "silence_clock")
         if silence is not None:
@@ -225,13 +239,13 @@ class Graph:
             layer=layer, layer_name=name, schedule=self.schedule, lanes=self.lanes,
             feedback=self.net.latent if loops and upstream else 0,
             message_bits=INPUT_MESSAGE_BITS if name == "encoder.0" else 0, shared=self.shared,
-            clock_index=self.clocked.index(name), clock_size=len(self.clocked),
-            constant=self.constants.get(name))
+            clock_index=self.clocked.index(name) if name in self.clocked else None,
+            clock_size=max(len(self.clocked), 1), constant=self.constants.get(name))
         if upstream or loops:
             (upstream or self.selection.z_feedback).connect(process.s_in)
         if loops and upstream:
             self.selection.z_feedback.connect(process.z_in)
-        if self.clock is not None:
+        if self.clock is not None and name in self.clocked:
             self.clock.s_out.connect(process.tick)
         return process
 

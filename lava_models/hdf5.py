@@ -9,7 +9,8 @@ Each part is a NetX description in its own group, with NetX's own field names:
     /decoder/layer/..   dense, convT ..., convT (the readout: neuron/spiking = 0)
     /layer              hard link to /encoder/layer, which stock netx.hdf5.Network runs
 
-A gated neuron is neuron/type = GLIF with the arrays of netfile.Glif, which NetX does not know.
+A Poisson VAE has no encoder, posterior and prior but /host: what the host computes, and the
+prior's chances. A gated neuron is neuron/type = GLIF with the arrays of netfile.Glif, which NetX does not know.
 """
 
 from __future__ import annotations
@@ -23,7 +24,19 @@ import h5py
 import numpy as np
 
 from lava_models.files import UserError, replacing
-from lava_models.netfile import PARTS, Conv, ConvT, Dense, Glif, Layer, Lif, NetFile, Neuron
+from lava_models.netfile import (
+    PARTS,
+    Conv,
+    ConvT,
+    Dense,
+    Glif,
+    HostLayer,
+    Layer,
+    Lif,
+    NetFile,
+    Neuron,
+    PoissonLatents,
+)
 
 FORMAT = "fsvae-netx"
 FORMAT_VERSION = 1
@@ -43,11 +56,24 @@ def write_net(net: NetFile, path: Path) -> None:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
         for name in _ATTRIBUTES:
             file.attrs[name] = getattr(net, name)
-        for part in PARTS:
+        for part in PARTS if net.loops else PARTS[-1:]:
             group = file.create_group(f"{part}/layer")
             for i, layer in enumerate(_netx_sequence(net, part)):
                 _write_layer(group.create_group(str(i)), layer)
-        file["layer"] = file["encoder/layer"]
+        if net.loops:
+            file["layer"] = file["encoder/layer"]
+        else:
+            _write_host(file.create_group("host"), net)
+
+
+def _write_host(group: h5py.Group, net: NetFile) -> None:
+    p = net.poisson
+    arrays = {"prior": p.prior, "log_prior": p.log_prior, "offset": net.output_offset}
+    for i, layer in enumerate(p.encoder):
+        arrays |= {f"encoder/{i}/weight": layer.weight, f"encoder/{i}/bias": layer.bias}
+        group[f"encoder/{i}/slope"] = layer.slope
+    for name, array in arrays.items():
+        group.create_dataset(name, data=array, compression="gzip", shuffle=True, fletcher32=True)
 
 
 def _netx_sequence(net: NetFile, part: str) -> Iterator[Layer | tuple[str, tuple[int, ...]]]:
@@ -131,14 +157,34 @@ def _read(file: h5py.File, where: str) -> NetFile:
         except (TypeError, ValueError):
             raise UserError(f"{where}: attribute '{name}' is {value!r}; expected "
                             f"{'integers' if kind is tuple else kind.__name__}") from None
-    for part in PARTS:
+    values |= dict.fromkeys(PARTS, ())
+    for part in PARTS if "host" not in file else PARTS[-1:]:
         group = _get(file, f"{part}/layer", where)
         layers = [_read_layer(_get(group, str(i), where), where) for i in range(len(group))]
         values[part] = tuple(layer for layer in layers if layer is not None)
+    if "host" in file:
+        values |= _read_host(file["host"], where)
     try:
         return NetFile(**values)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _read_host(group: h5py.Group, where: str) -> dict:
+    def array(key: str, kind: type) -> np.ndarray:
+        values = np.asarray(_get(group, key, where)[()])
+        if not np.issubdtype(values.dtype, np.number) or not values.size:
+            raise UserError(f"{where}: {group.name}/{key} holds {values.dtype} of shape "
+                            f"{values.shape}, expected numbers")
+        return values.astype(kind)
+
+    encoder = tuple(
+        HostLayer(array(f"encoder/{i}/weight", np.float32), array(f"encoder/{i}/bias", np.float32),
+                  float(array(f"encoder/{i}/slope", np.float64)))
+        for i in range(len(_get(group, "encoder", where))))
+    return {"poisson": PoissonLatents(array("prior", np.int32), array("log_prior", np.float32),
+                                      encoder),
+            "output_offset": array("offset", np.float32)}
 
 
 def _get(group: h5py.Group, key: str, where: str):

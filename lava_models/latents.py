@@ -1,4 +1,4 @@
-"""Latents as the chip draws them: 1-of-k selection by threshold, and how often it errs.
+"""Latents as the chip draws them: a random threshold per channel, and how often it errs.
 
 Picking one of a channel's k candidate spikes at random is a Bernoulli draw with probability
 n/k, n the number of candidates that fired. One threshold neuron per channel does it,
@@ -9,6 +9,9 @@ With g = gcd(2^b, k), w_zeta = 2^b/g, w_i = 2^i * k/g and theta half of w_0 the 
 n/k rounded to the nearest multiple of 2^-b (exact for k a power of two <= 2^b). Where that
 overflows the neuron's 16-bit port (large b, and k with a large odd factor), the w_i are rounded
 to the best integers that fit. `Selection.probability` says what comes out, exactly.
+
+Poisson counts are drawn by the same neurons (`Thinning`): a spike at each of T ticks with chance
+p = lambda / T, which arrives as the integer q = round(2^b p) in place of the candidates.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import gcd
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from hw_configs import load_chip
 
+MOST_THINNING_BITS = 15
+"""2^15 - 1 is the largest sum of random bits that the port takes."""
 PORT_MAX = load_chip().activation_max
 """Largest synaptic sum the neuron's signed 16-bit port takes."""
 
@@ -34,6 +39,11 @@ class Selection:
 
     k: int
     bits: int
+
+    @property
+    def candidates(self) -> int:
+        """Spikes per channel that it picks from."""
+        return self.k
 
     def __post_init__(self) -> None:
         if not 2 <= self.k <= 64:
@@ -96,6 +106,35 @@ class Selection:
         """z for candidate spikes `zeta` (C*k, B) and random `bits` (B, C, b): bool (C, B)."""
         n = zeta.reshape(-1, self.k, len(bits)).sum(axis=1, dtype=np.int64)
         return n * self.zeta_weight - (bits @ self.random_weights).T > self.threshold
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """z = 1[ q - sum_i(bit_i * 2^i) > 0 ]: a spike with chance q / 2^b exactly, 0 <= q < 2^b."""
+
+    bits: int
+    candidates: ClassVar[int] = 1
+    zeta_weight: ClassVar[int] = 1
+    threshold: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.bits <= MOST_THINNING_BITS:
+            raise ValueError(f"bits = {self.bits}: expected 4 to {MOST_THINNING_BITS} random bits "
+                             "per unit")
+
+    @property
+    def random_weights(self) -> np.ndarray:
+        """As Selection's."""
+        return 1 << np.arange(self.bits)
+
+    def chances(self, rates: np.ndarray, ticks: int) -> np.ndarray:
+        """q, int32, of expected counts in `ticks` ticks; what is too large for 1 per tick is cut."""
+        q = np.round(np.asarray(rates, np.float64) / ticks * 2**self.bits)
+        return np.minimum(q, 2**self.bits - 1).astype(np.int32)
+
+    def select(self, q: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """z for chances `q` int32 (C, B) and random `bits` (B, C, b): bool (C, B)."""
+        return q > (bits @ self.random_weights).T
 
 
 class _Integers(NamedTuple):

@@ -15,6 +15,7 @@ import numpy as np
 
 from hw_configs import Chip, load_chip
 from lava_models.files import UserError
+from lava_models.latents import MOST_THINNING_BITS, Selection, Thinning
 
 PARTS = ("encoder", "posterior", "prior", "decoder")
 
@@ -166,6 +167,31 @@ Layer = Dense | Conv | ConvT
 
 
 @dataclass(frozen=True)
+class PoissonLatents:
+    """Latents that are Poisson counts, thinned to spikes (lava_models.latents.Thinning), and the
+    encoder that the host computes, exponential included: chances = exp(log prior + encoder)/T."""
+
+    prior: np.ndarray
+    """int32 (K,): chance of a spike per tick from the prior, in 1/2^b."""
+    log_prior: np.ndarray
+    """float32 (K,): log of the prior's rates, in counts per image."""
+    encoder: tuple[HostLayer, ...]
+    """Images in [-1, 1] to log ratios of posterior and prior rate."""
+
+
+@dataclass(frozen=True)
+class HostLayer:
+    """A layer of the encoder on the host, in floating point: linear, then leaky ReLU."""
+
+    weight: np.ndarray
+    """float32 (out, in), or (out, in, 3, 3): stride 2, padding 1."""
+    bias: np.ndarray
+    """float32 (out,)."""
+    slope: float
+    """Of what is negative; 1 where there is no nonlinearity."""
+
+
+@dataclass(frozen=True)
 class NetFile:
     """Everything needed to run a trained network; every field below is an attribute or a group."""
 
@@ -191,9 +217,23 @@ class NetFile:
     posterior: tuple[Layer, ...]
     prior: tuple[Layer, ...]
     decoder: tuple[Layer, ...]
+    poisson: PoissonLatents | None = None
+    """Instead of encoder, posterior and prior; lag and k are 0 then."""
+    output_offset: np.ndarray | None = None
+    """float32 (C*H*W,), with `poisson`: image = voltage / output_scale + offset, cut to [-1, 1]."""
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def loops(self) -> bool:
+        """Whether z is fed back."""
+        return self.poisson is None
+
+    @property
+    def selection(self) -> Selection | Thinning:
+        """How a latent spike is drawn."""
+        return Selection(self.k, self.random_bits) if self.loops else Thinning(self.random_bits)
 
     def named_layers(self, *parts: str) -> Iterator[tuple[str, Layer]]:
         """(name, layer) of the given parts (default: all) in order, e.g. ("encoder.0", ...)."""
@@ -254,10 +294,13 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
 
     need(len(net.image_shape) == 3 and min(net.image_shape) >= 1,
          f"image_shape {net.image_shape}: expected (channels, height, width)")
-    for name in ("ticks", "lag", "latent"):
+    for name in ("ticks", "latent", *(("lag",) if net.loops else ())):
         need(getattr(net, name) >= 1, f"{name} = {getattr(net, name)}: expected at least 1")
-    need(2 <= net.k <= 64, f"k = {net.k}: expected 2 to 64")
-    need(4 <= net.random_bits <= 12, f"random_bits = {net.random_bits}: expected 4 to 12")
+    if net.loops:
+        need(2 <= net.k <= 64, f"k = {net.k}: expected 2 to 64")
+        need(4 <= net.random_bits <= 12, f"random_bits = {net.random_bits}: expected 4 to 12")
+    else:
+        _check_poisson(net, need)
     for name in ("input_scale", "output_scale"):
         value = getattr(net, name)
         need(math.isfinite(value) and value > 0,
@@ -267,7 +310,7 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
              "prior": net.latent, "decoder": net.latent}
     ends = {"encoder": net.latent, "posterior": net.latent * net.k, "prior": net.latent * net.k,
             "decoder": math.prod(net.image_shape)}
-    for part in PARTS:
+    for part in PARTS if net.loops else PARTS[-1:]:
         layers = getattr(net, part)
         need(len(layers) > 0, f"/{part}/layer: no layers")
         size = sizes[part]
@@ -316,6 +359,36 @@ def _check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip
     limit = chip.state_max if neuron.spiking else neuron.threshold << chip.activation_shift.value
     reach = membrane_bound(layer, input_max, ticks)
     need(reach <= limit, f"{name}: the membrane reaches {reach}, it holds {limit}")
+
+
+def _check_poisson(net: NetFile, need) -> None:
+    p, pixels, bits = net.poisson, math.prod(net.image_shape), net.random_bits
+    need(4 <= bits <= MOST_THINNING_BITS,
+         f"random_bits = {bits}: expected 4 to {MOST_THINNING_BITS}")
+    need(net.lag == net.k == 0 and not (net.encoder or net.posterior or net.prior),
+         f"lag = {net.lag}, k = {net.k}: Poisson latents have neither, and no encoder, posterior "
+         "or prior on the chip")
+    for name, size in (("prior", net.latent), ("log_prior", net.latent)):
+        values = getattr(p, name)
+        need(values.shape == (size,) and bool(np.isfinite(values).all()),
+             f"host/{name} has shape {values.shape}, expected {size} finite numbers")
+    need(0 <= p.prior.min() and p.prior.max() < 2**bits,
+         f"host/prior {p.prior.min()}...{p.prior.max()}, expected 0 to {2**bits - 1}")
+    offset = net.output_offset
+    need(offset is not None and offset.shape == (pixels,) and bool(np.isfinite(offset).all()),
+         f"host/offset: expected {pixels} finite numbers")
+    shape: tuple[int, ...] = net.image_shape
+    for i, layer in enumerate(p.encoder):
+        w, name = layer.weight, f"host/encoder/{i}"
+        inputs = shape[0] if w.ndim == 4 else math.prod(shape)
+        need(w.ndim in (2, 4) and w.shape[1] == inputs and (w.ndim == 2 or w.shape[2:] == (3, 3)
+                                                            and len(shape) == 3),
+             f"{name}: weight of shape {w.shape} does not take {shape}")
+        need(layer.bias.shape == w.shape[:1] and math.isfinite(layer.slope)
+             and bool(np.isfinite(w).all() and np.isfinite(layer.bias).all()),
+             f"{name}: expected {len(w)} biases, and finite numbers only")
+        shape = w.shape[:1] if w.ndim == 2 else (len(w), *(-(-n // 2) for n in shape[1:]))
+    need(shape == (net.latent,), f"host/encoder: ends in {shape}, expected {net.latent} numbers")
 
 
 def _check_gated(neuron: Glif, name: str, channels: int, ticks: int, chip: Chip, need) -> None:

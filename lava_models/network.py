@@ -35,10 +35,18 @@ from scipy import sparse
 
 from hw_configs.loader import HwConfigError, build
 from lava_models.files import UserError
-from lava_models.latents import Selection
+from lava_models.latents import MOST_THINNING_BITS, Selection, Thinning
 from lava_models.netfile import Conv, ConvT, Lif, NetFile
 from lava_models.rule30 import POPULATIONS, Ring, ring_synapses
-from lava_models.schedule import CLOCK, FEEDBACK, SELECTION, SILENCE, latent_part, layer_order
+from lava_models.schedule import (
+    CLOCK,
+    FEEDBACK,
+    SELECTION,
+    SILENCE,
+    clocked,
+    latent_part,
+    layer_order,
+)
 from lava_models.synapse import selection_synapses, subpixel, unroll
 
 KINDS = ("input", "dense", "conv", "convT", "selection", "random_bits", "clock")
@@ -76,6 +84,7 @@ class LayerDescription:
     latent: int = 0
     """C, of selection and random_bits."""
     k: int = 0
+    """Candidates per latent channel; 1 for Poisson latents, which get chances."""
     random_bits: int = 0
     silencers: int = 0
     """Tick neurons that end a sample's feedback, of selection."""
@@ -168,12 +177,15 @@ class Network:
                 for source, b, p in zip(sources, bits, plastic)]
 
     def _selection(self, layer: LayerDescription) -> list[Synapses]:
-        zeta, *_ = self.sources(layer)
-        sources = {"zeta_in": zeta, "bits_in": POPULATIONS[2], "silence": SILENCE}
+        sources = {"bits_in": POPULATIONS[2], "silence": SILENCE}
+        if not layer.clocked:  # else its chances are constants, which come as a bias does
+            sources["zeta_in"] = self.sources(layer)[0]
+        draw = Thinning(layer.random_bits) if layer.k == 1 else Selection(layer.k,
+                                                                          layer.random_bits)
         return [Synapses(sources[port], 8, matrix.tocsc())
-                for port, matrix, _ in selection_synapses(Selection(layer.k, layer.random_bits),
-                                                          layer.latent, layer.silencers)
-                if matrix.nnz and (port != "silence" or layer.name == FEEDBACK)]
+                for port, matrix, _ in selection_synapses(draw, layer.latent, layer.silencers)
+                if matrix.nnz and port in sources and (
+                    port != "silence" or layer.name == FEEDBACK)]
 
     def _unrolled(self, layer: LayerDescription) -> sparse.csc_matrix:
         if len({*layer.kernel}) > 1 or len({*layer.stride}) > 1 or len({*layer.padding}) > 1:
@@ -273,14 +285,17 @@ def _check(network: Network, where: str) -> None:
             raise UserError(f"{here}: populations of random bits are called "
                             f"{', '.join(POPULATIONS)}")
         if layer.kind in ("selection", "random_bits"):
-            if layer.latent < 1 or not 4 <= layer.random_bits <= 12:
+            if layer.latent < 1 or not 4 <= layer.random_bits <= MOST_THINNING_BITS:
                 raise UserError(f"{here}: latent {layer.latent}, random_bits {layer.random_bits}; "
-                                "expected at least 1, and 4 to 12")
+                                f"expected at least 1, and 4 to {MOST_THINNING_BITS}")
         if layer.kind == "selection":
-            if not 2 <= layer.k <= 64:
-                raise UserError(f"{here}: k = {layer.k}; expected 2 to 64")
-            if not sources or sources[0] not in seen or (
-                    network.neurons(sources[0]) != layer.latent * layer.k):
+            poisson = layer.k == 1
+            if not (poisson or 2 <= layer.k <= 64 and layer.random_bits <= 12):
+                raise UserError(f"{here}: k = {layer.k}, random_bits {layer.random_bits}; expected "
+                                "k of 2 to 64 and at most 12 bits, or k = 1 (Poisson latents)")
+            if not (poisson and layer.clocked) and (
+                    not sources or sources[0] not in seen
+                    or network.neurons(sources[0]) != layer.latent * layer.k):
                 raise UserError(f"{here}: expected an earlier first source of latent x k = "
                                 f"{layer.latent * layer.k} neurons")
         if layer.kind in ("conv", "convT"):
@@ -301,25 +316,25 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
     Args:
         form: of its convolutions, "unrolled" or "shared".
     """
-    layers = [*_latent_layers(net, mode)]
-    layers += [LayerDescription(CLOCK, "clock", (len(layer_order(net, mode)) - 1,), part=CLOCK),
-               LayerDescription(SILENCE, "clock", (min(net.lag, net.ticks),), part=CLOCK)]
+    order, with_bias = layer_order(net, mode), clocked(net, mode)
+    drawn = SELECTION in with_bias
+    others = [*_random_bits(net),
+              *([LayerDescription(CLOCK, "clock", (len(with_bias),), part=CLOCK)] if with_bias else [])]
+    if net.loops:
+        others.append(LayerDescription(SILENCE, "clock", (min(net.lag, net.ticks),), part=CLOCK))
     chain: list[LayerDescription] = []
     upstream, named = "images", dict(net.named_layers())
     if mode == "reconstruct":
-        chain.append(LayerDescription("images", "input", net.image_shape, on_chip=False,
-                                      part="input"))
-    selections, *generator = layers[:2], *layers[2:]
-    for layer_name in layer_order(net, mode):
+        shape = net.image_shape if net.loops else (net.latent,)
+        chain.append(LayerDescription("images", "input", shape, on_chip=False, part="input"))
+    for layer_name in order:
         if layer_name == SELECTION:
-            first, second = selections
-            chain += [dataclasses.replace(first, sources=(upstream, *first.sources[1:])),
-                      dataclasses.replace(second, sources=(upstream, *second.sources[1:]))]
+            chain += _selections(net, None if drawn else upstream)
             upstream = SELECTION
             continue
         layer = named[layer_name]
         part = layer_name.split(".")[0] if layer.neuron.spiking else "readout"
-        common = {"name": layer_name, "clocked": True, "part": part}
+        common = {"name": layer_name, "clocked": layer_name in with_bias, "part": part}
         if layer.type == "dense":
             sources = (upstream,)
             if layer_name == f"{latent_part(mode)}.0":
@@ -338,15 +353,22 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
                 padding=(layer.padding,) * 2, form=form,
                 output_padding=getattr(layer, "output_padding", 0), **common))
         upstream = layer_name
-    return Network(f"{name}, {mode}", (*chain, *generator), mode=mode)
+    return Network(f"{name}, {mode}", (*chain, *others), mode=mode)
 
 
-def _latent_layers(net: NetFile, mode: str) -> Iterator[LayerDescription]:
+def _selections(net: NetFile, upstream: str | None) -> Iterator[LayerDescription]:
+    """The threshold neurons; `upstream` None: their chances are constants from a tick neuron."""
+    above = () if upstream is None else (upstream,)
+    for name in (SELECTION, FEEDBACK) if net.loops else (SELECTION,):
+        sources = (*above, POPULATIONS[2], *((SILENCE,) if name == FEEDBACK else ()))
+        yield LayerDescription(name, "selection", sources=sources, k=net.selection.candidates,
+                               part="latent", silencers=min(net.lag, net.ticks),
+                               latent=net.latent, random_bits=net.random_bits,
+                               clocked=upstream is None)
+
+
+def _random_bits(net: NetFile) -> Iterator[LayerDescription]:
     common = {"latent": net.latent, "random_bits": net.random_bits}
-    for name in (SELECTION, FEEDBACK):
-        sources = ("?", POPULATIONS[2], *((SILENCE,) if name == FEEDBACK else ()))
-        yield LayerDescription(name, "selection", sources=sources, k=net.k, part="latent",
-                               silencers=min(net.lag, net.ticks), **common)
     cells, rule, bits = POPULATIONS
     for name, source in ((cells, rule), (rule, cells), (bits, cells)):
         yield LayerDescription(name, "random_bits", sources=(source,), part="random bits",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.latents import Selection
+from lava_models.host import host_chances
 from lava_models.netfile import Layer, NetFile
 from lava_models.neurons import make_neurons
 from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
@@ -19,12 +19,18 @@ from lava_models.sums import make_sums
 
 
 def encode_images(net: NetFile, images: np.ndarray) -> np.ndarray:
-    """Float images in [-1, 1] (B, C, H, W) to the graded spikes of the input: int32 (B, C*H*W)."""
+    """Float images in [-1, 1] (B, C, H, W) to the graded spikes of the input: int32 (B, C*H*W), or
+    (B, K) chances of Poisson latents."""
+    if not net.loops:
+        return host_chances(net, images)
     return np.round(images * net.input_scale).astype(np.int32).reshape(len(images), -1)
 
 
 def decode_images(net: NetFile, voltage: np.ndarray) -> np.ndarray:
     """Readout voltages (B, C*H*W) to images in [-1, 1], float32 (B, C, H, W)."""
+    if not net.loops:
+        image = np.clip(voltage / net.output_scale + net.output_offset, -1, 1)
+        return image.astype(np.float32).reshape(-1, *net.image_shape)
     return np.tanh(voltage / net.output_scale).astype(np.float32).reshape(-1, *net.image_shape)
 
 
@@ -49,7 +55,7 @@ class Reference:
     def __init__(self, net: NetFile, mode: str) -> None:
         self.net, self.mode = net, mode
         self.schedule = schedule_for(net, mode)
-        self.selection = Selection(net.k, net.random_bits)
+        self.selection = net.selection
         layers = dict(net.named_layers())
         self.order = layer_order(net, mode)
         self.cells = {n: LayerCell(layers[n], self.schedule.dilation) for n in self.order
@@ -63,7 +69,7 @@ class Reference:
 
         Args:
             bits: random bits uint8 (B, T, C, b).
-            images: graded input int32 (B, C*H*W); reconstruct mode only.
+            images: graded input int32 of `encode_images`; reconstruct mode only.
             watch: populations whose spikes are wanted (default: all).
             on_tick: called after every tick, for a progress bar.
         """
@@ -75,6 +81,8 @@ class Reference:
         watched = [n for n in self.spiking if watch is None or n in watch]
         spikes = {n: np.empty((net.ticks, self._size(n), batch), bool) for n in watched}
         frames = None if images is None else np.ascontiguousarray(images.T)
+        if frames is None and not net.loops:
+            frames = net.poisson.prior[:, None]  # constants on the chip
         for tick in range(net.ticks):
             signal = frames
             for name in self.order:

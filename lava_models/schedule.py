@@ -32,7 +32,7 @@ class Schedule:
     ticks: int
     """T, model steps per sample."""
     lag: int
-    """L, ticks until z is fed back."""
+    """L, ticks until z is fed back; 0 where it is not."""
     dilation: int
     """D, timesteps per tick."""
     phases: Mapping[str, int]
@@ -62,14 +62,15 @@ class Schedule:
         return self.last_wave(layer, samples - 1)
 
 
-def make_schedule(layers: Sequence[str], selection: str, first: str, *, ticks: int,
+def make_schedule(layers: Sequence[str], selection: str, first: str | None, *, ticks: int,
                   lag: int) -> Schedule:
-    """Phases of a chain of layers with one feedback edge from `selection` to `first`.
+    """Phases of a chain of layers with one feedback edge from `selection` to `first`, or none: then
+    a tick takes one timestep.
 
     Args:
         layers: names in the order in which the wave passes, each fed by the one before it.
         selection: the layer that emits z.
-        first: the layer that z is fed back to.
+        first: the layer that z is fed back to, or None.
         ticks: T.
         lag: L.
 
@@ -77,8 +78,11 @@ def make_schedule(layers: Sequence[str], selection: str, first: str, *, ticks: i
         UserError: the loop depth is no multiple of the lag, so no dilation fits.
     """
     # The first layer's input is emitted at timestep 1, so its phase is 2. Its bias comes from a
-    # tick neuron that fires at timestep 1 as well.
-    phases = {name: 2 + hop for hop, name in enumerate(layers)}
+    # tick neuron that fires at timestep 1 as well. Random bits need a timestep more.
+    begin = 2 + (layers[0] == selection)
+    phases = {name: begin + hop for hop, name in enumerate(layers)}
+    if first is None:
+        return Schedule(ticks, 0, 1, phases)
     loop_depth = phases[selection] + 1 - phases[first]
     if lag < 1 or loop_depth % lag:
         raise UserError(f"lag {lag} does not divide the loop depth of {loop_depth} timesteps "
@@ -103,12 +107,19 @@ def latent_part(mode: str) -> str:
 
 def layer_order(net: NetFile, mode: str) -> list[str]:
     """Names of all spiking populations and the readout, in the order in which the wave passes."""
-    before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)
+    before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)  # if there are any
     return [*(name for name, _ in net.named_layers(*before)), SELECTION,
             *(name for name, _ in net.named_layers("decoder"))]
 
 
+def clocked(net: NetFile, mode: str) -> list[str]:
+    """Layers that have a tick neuron: those with a bias, and latents drawn with constant chances."""
+    layers, drawn = dict(net.named_layers()), not net.loops and mode == "generate"
+    return [name for name in layer_order(net, mode)
+            if (drawn if name == SELECTION else layers[name].bias.any())]
+
+
 def schedule_for(net: NetFile, mode: str) -> Schedule:
     """The timing of `net` in `mode`."""
-    return make_schedule(layer_order(net, mode), SELECTION, f"{latent_part(mode)}.0",
-                         ticks=net.ticks, lag=net.lag)
+    first = f"{latent_part(mode)}.0" if net.loops else None
+    return make_schedule(layer_order(net, mode), SELECTION, first, ticks=net.ticks, lag=net.lag)

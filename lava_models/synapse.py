@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from lava_models.files import UserError
-from lava_models.latents import Selection
+from lava_models.latents import Selection, Thinning
 from lava_models.netfile import Conv, ConvT, Layer
 
 
@@ -132,11 +132,11 @@ def split_exponents(weights: np.ndarray) -> list[tuple[np.ndarray, int]]:
     return parts
 
 
-def selection_synapses(selection: Selection, channels: int, silencers: int
+def selection_synapses(selection: Selection | Thinning, channels: int, silencers: int
                        ) -> Iterator[tuple[str, sparse.csr_matrix, int]]:
     """Synapses of one population of `channels` threshold neurons: (port, matrix, exponent).
 
-    Ports as in processes.selection: zeta_in (C*k), bits_in (2 * C*b; `either` takes a bit's weight
+    Ports as in processes.selection: zeta_in (C*k, or C of Thinning), bits_in (2 * C*b; `either` takes a bit's weight
     away, `both` gives it back), silence (silencers).
     """
     per_channel = sparse.identity(channels, dtype=np.int32)
@@ -144,12 +144,14 @@ def selection_synapses(selection: Selection, channels: int, silencers: int
     def csr(matrix) -> sparse.csr_matrix:
         return sparse.csr_matrix(matrix, dtype=np.int32)
 
-    for mantissas, exponent in split_exponents(np.full(selection.k, selection.zeta_weight)):
+    for mantissas, exponent in split_exponents(np.full(selection.candidates, selection.zeta_weight)):
         yield "zeta_in", csr(sparse.kron(per_channel, mantissas[None])), exponent
     for half, sign in (([1, 0], -1), ([0, 1], 1)):
         for mantissas, exponent in split_exponents(sign * selection.random_weights):
             of_half = sparse.kron(mantissas[None], per_channel)
             yield "bits_in", csr(sparse.kron([half], of_half)), exponent
+    if not silencers:
+        return
     silence = np.full((channels, silencers), selection.silence_weight)
     for mantissas, exponent in split_exponents(silence):
         yield "silence", csr(mantissas), exponent

@@ -11,7 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process per core, not 
 import numpy as np
 import pytest
 
-from lava_models import Conv, ConvT, Dense, Lif, NetFile
+from lava_models import Conv, ConvT, Dense, Glif, Lif, NetFile
+from lava_models.netfile import PARTS
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -61,6 +62,33 @@ def make_net(*, lag: int = 1, ticks: int = 4, k: int = 4, random_bits: int = 6, 
                  ConvT(weights(4, 3, 3, 3), bias(3), lif(), (4, 4, 4), 2, 1, 1),
                  ConvT(weights(3, channels, 3, 3), bias(channels), Lif(819, 131071, False),
                        (3, 8, 8), 1, 1, 0)))
+
+
+def make_gated_net(**arguments) -> NetFile:
+    """`make_net` with gated neurons in every layer that fires, parameters differing by channel."""
+    net = make_net(**arguments)
+    rng = np.random.default_rng(arguments.get("seed", 0))
+
+    def gate(layer):
+        if not layer.neuron.spiking:
+            return layer
+        def draw(low: int, high: int, *shape: int) -> np.ndarray:
+            return rng.integers(low, high, (*shape, layer.shape[0])).astype(np.int32)
+
+        unit = 64 * layer.neuron.threshold  # of the membrane
+        return dataclasses.replace(layer, neuron=Glif(
+            decay=draw(500, 3500), threshold=draw(unit // 2, unit), reset=draw(500, 4096),
+            leak=draw(0, unit // 8), subtract=draw(0, unit // 2),
+            gain=draw(2000, 4097, net.ticks)))
+
+    return dataclasses.replace(net, **{part: tuple(map(gate, getattr(net, part)))
+                                       for part in PARTS})
+
+
+@pytest.fixture(scope="session")
+def gated_net_factory():
+    """make_gated_net, for tests that want their own variant."""
+    return make_gated_net
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,9 @@ class ChipGraph(Graph):
 
         name, first = self.order[0], self.ahead[self.order[0]]
         if self.held:
-            self.constants[name] = (unroll(self.layers[name]) @ images[0]).astype(np.int32)
+            self.constants[name] = images[0]  # chances of Poisson latents
+            if name != SELECTION:
+                self.constants[name] = (unroll(self.layers[name]) @ images[0]).astype(np.int32)
             return None
         rows = np.concatenate([np.zeros((self.before, images.shape[1]), np.int32), images])
         np.save(self._path("images"), rows)

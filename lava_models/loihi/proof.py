@@ -50,7 +50,8 @@ def expect(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
                                None if images is None else images[start:start + n])
         voltage.append(result.voltage)
         z.append(result.spikes[SELECTION])
-        for name, spikes in {**result.spikes, FEEDBACK: fed_back(z[-1], schedule)}.items():
+        fed = {FEEDBACK: fed_back(z[-1], schedule)} if net.loops else {}
+        for name, spikes in {**result.spikes, **fed}.items():
             total = counts.setdefault(name, np.zeros((schedule.period, spikes.shape[-1]),
                                                      np.int32))
             total[beats] += spikes.sum(axis=0, dtype=np.int32)

@@ -44,14 +44,15 @@ class SpikingLayer(AbstractProcess):
         message_bits: of `s_in`; 0 for spikes, 16 for signed graded spikes.
         shared: whether the stock model keeps a convolution's weights shared (Lava's Conv) instead
             of unrolling them into a matrix (Sparse); same sums.
-        clock_index: which of the `clock_size` tick neurons on port `tick` carries the bias.
+        clock_index: which of the `clock_size` tick neurons on port `tick` carries the bias; None
+            where there is none.
         lanes: samples that run side by side; more than one with the fused model only.
         constant: int32 (n_out,), synaptic sums of an input that never changes; they then come with
             the bias and `s_in` is not used. Stock model only.
     """
 
     def __init__(self, *, layer: Layer, layer_name: str, schedule: Schedule, feedback: int,
-                 message_bits: int, shared: bool, clock_index: int, clock_size: int,
+                 message_bits: int, shared: bool, clock_index: int | None, clock_size: int,
                  lanes: int, constant: np.ndarray | None = None) -> None:
         super().__init__(layer=layer, layer_name=layer_name, schedule=schedule, feedback=feedback,
                          message_bits=message_bits, shared=shared, clock_index=clock_index,
