@@ -1,8 +1,10 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set up what they need.
+# `make demo MODEL=glif` and `MODEL=poisson` do the same with the other two models.
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
-RUN := runs/demo
+MODEL := fsvae
+RUN := runs/demo$(if $(filter-out fsvae,$(MODEL)),-$(MODEL))
 
 .PHONY: setup demo test test-all lint clean
 
@@ -25,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	.venv/bin/train-fsvae --dataset digits --run-dir $(RUN) --force
+	.venv/bin/train-fsvae --dataset digits --model $(MODEL) --run-dir $(RUN) --force
 	.venv/bin/export-netx $(RUN)/model.pt
 	.venv/bin/run-lava $(RUN)/model.net --mode reconstruct --samples 16 --force
 	.venv/bin/run-lava $(RUN)/model.net --mode generate --samples 16 --force

@@ -83,8 +83,8 @@ def export_command(arguments: list[str]) -> int:
     except TrainUserError as error:
         raise UserError(str(error)) from None
     if config.model.kind == "ann":
-        raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx takes "
-                        "--model fsvae, glif and poisson")
+        raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx "
+                        "takes --model fsvae, glif and poisson")
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
     out = command.out or command.model.with_name("model.net")

@@ -17,6 +17,7 @@ from train.activity import Activity, fan_out, named_blocks, neuron_counts, synop
 from train.ann import AnnVae
 from train.blocks import Conv, ConvT
 from train.fsvae import FSVAE
+from train.poisson import PoissonVae
 
 WITHOUT = {"reconstruct": ("prior",), "generate": ("encoder", "posterior")}
 """Parts that do not run in a mode."""
@@ -78,6 +79,33 @@ def ann_operations(model: AnnVae, mode: str) -> Operations:
     total += model.decoder_input.weight.numel()
     run(model.decoder.modules(), torch.ones(1, *model.bottom))
     return Operations(0.0, total)
+
+
+def poisson_operations(model: PoissonVae, images: torch.Tensor, mode: str) -> Operations:
+    """Of a Poisson VAE: every count adds a column of the dictionary; the encoder multiplies. Of a
+    Gaussian one all is multiplied.
+
+    Args:
+        images: (N, C, H, W) that set the counts, in reconstruct mode.
+    """
+    dictionary, encoder = model.decoder.weight, 0.0
+    if mode == "reconstruct":
+        x = torch.ones(1, *model.shape)
+        for layer in model.encoder.modules():
+            if isinstance(layer, nn.Conv2d):
+                x = nn.functional.conv2d(torch.ones_like(x), torch.ones_like(layer.weight).cpu(),
+                                         stride=layer.stride, padding=layer.padding)
+                encoder += float(x.sum())
+            elif isinstance(layer, nn.Linear):
+                encoder += layer.weight.numel()
+    if model.gaussian:
+        return Operations(0.0, encoder + dictionary.numel())
+    with torch.no_grad():
+        rates = model.log_prior.exp()
+        if mode == "reconstruct":
+            rates = model.rates(model.log_ratio(model.to_pixels(images.to(dictionary.device))))
+            rates = rates.mean(dim=0)
+    return Operations(float(rates.sum()) * len(dictionary), encoder)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Images leave the decoder in [0, 1] or whitened; both are undone in the dictionary's weights and a
 constant per pixel, so that image = voltage / scale + offset in [-1, 1]. Units whose rate is next to
-the same for all images (the trained network keeps the mean image in such) go into that constant with
-their mean: each would cost as many random bits as any other, and only add noise.
+the same for all images (the trained network keeps the mean image in such) go into that constant
+with their mean: each would cost as many random bits as any other, and only add noise.
 """
 
 from __future__ import annotations
@@ -80,23 +80,20 @@ def _to_image(model: PoissonVae) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _host_layers(model: PoissonVae, kept: np.ndarray):
-    """The encoder from images in [-1, 1] on; batch normalisation folded into its convolutions."""
+    """The encoder from pixels in [0, 1] on; batch normalisation folded into its convolutions."""
     def array(x: torch.Tensor) -> np.ndarray:
         return x.detach().double().cpu().numpy().astype(np.float32)
 
-    pixels = len(model.mean)
-    shift = torch.full((pixels,), 0.5, dtype=torch.float64) - model.mean.double()
-    matrix = (model.whiten.double() if model.config.poisson.whiten
-              else torch.eye(pixels, dtype=torch.float64))
+    whiten, mean = model.whiten.double(), model.mean.double()
     *convs, last = (m for m in model.encoder if isinstance(m, nn.Sequential | nn.Linear))
-    if not convs:  # one matrix: x in [0, 1] is (image + 1) / 2
-        weight = last.weight.detach().double() @ matrix
-        yield HostLayer(array(weight[kept] / 2), array(weight[kept] @ shift), 1.0)
+    if not convs:  # one matrix
+        weight = last.weight.detach().double()[kept]
+        weight = weight @ whiten if len(whiten) else weight
+        yield HostLayer(array(weight), array(-weight @ mean), 1.0)
         return
-    if model.config.poisson.whiten:  # convolutions need whitened pixels as a map again
-        raise UserError("--whiten with --encoder conv: cannot be exported; train with --encoder "
-                        "linear")
-    for i, (conv, norm, slope) in enumerate(convs):
+    if len(whiten):
+        yield HostLayer(array(whiten), array(-whiten @ mean), 1.0)
+    for conv, norm, slope in convs:
         gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
         weight = conv.weight.double() * gain[:, None, None, None]
         bias = (conv.bias.double() - norm.running_mean.double()) * gain + norm.bias.double()

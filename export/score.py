@@ -21,7 +21,10 @@ from lava_models.files import UserError, check_writable, run_command
 BATCH = 256
 RATE_IMAGES = 256
 """Images whose spikes are counted."""
+COST_IMAGES = 64
+"""Images of which spikes and synops on the chip are counted, clocks and random bits included."""
 SHOWN = 64
+MODES = ("reconstruct", "generate")
 
 
 def main() -> None:
@@ -125,7 +128,7 @@ def _score(command: Command, arguments: list[str]) -> int:
                 task = progress.add_task(name, total=len(test) + command.samples)
                 scores, drawn = score_form(
                     form, test, command.samples, frechet, inception,
-                    lambda n, task=task: progress.advance(task, n))
+                    lambda n, task=task: progress.advance(task, n), command.seed)
                 progress.remove_task(task)
                 picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
                 save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
@@ -222,6 +225,11 @@ class Scores:
     """As the authors count; FSVAE in floating point only."""
     energy_per_image_j: dict[str, dict]
     """What reconstructing took of this machine, per image: lava_models.meters, {"cpu_j": ...}."""
+    cost: dict[str, dict] | None
+    """By mode: what an image takes; of the chip form counted and modelled (`chip_cost`), of the ANN
+    its arithmetic."""
+    loss: dict[str, float] | None
+    """Of a Poisson VAE: negative ELBO, squared error and KL as published, share of silent units."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +246,8 @@ class Form:
     """Mode and images -> train.activity.Activity, or None (no spikes)."""
     model: object
     """For its geometry."""
+    net: object = None
+    """The NetFile of the chip form."""
 
 
 def forms(model, config, path: Path, seed: int, mean_square: float, device="cpu"
@@ -256,10 +266,10 @@ def forms(model, config, path: Path, seed: int, mean_square: float, device="cpu"
     from train.checkpoint import load_model
     from train.fsvae import FSVAE
 
-    if config.model.kind == "ann":
+    integer = None
+    if config.model.kind != "fsvae":
         yield _torch_form("float", model, seed, device)
-        return
-    if config.model.arithmetic == "integer":
+    elif config.model.arithmetic == "integer":
         before = config.start_from
         if before is not None and before.is_file():
             yield _torch_form("float", load_model(before)[0], seed, device)
@@ -269,13 +279,15 @@ def forms(model, config, path: Path, seed: int, mean_square: float, device="cpu"
         integer = FSVAE(replace(config.model, arithmetic="integer"))
         integer.load_state_dict(model.state_dict(), strict=False)
         set_scales(integer, model, 1.0, mean_square)
-    yield _torch_form("integers", integer.eval(), seed, device)
+    if integer is not None:
+        yield _torch_form("integers", integer.eval(), seed, device)
     file = path.with_name("model.net")
     if file.is_file():
         net = read_net(file)
         shape = (config.model.image_channels, config.model.image_size, config.model.image_size)
-        if (net.image_shape, net.ticks, net.lag, net.k) != (
-                shape, config.model.ticks, config.model.lag, config.model.k):
+        m = config.model
+        wanted = (m.lag, m.k) if m.kind != "poisson" else (0, 0)
+        if (net.image_shape, net.ticks, net.lag, net.k) != (shape, m.ticks, *wanted):
             raise UserError(f"{file}: is not of {path}; export it again with export-netx")
         yield _chip_form(net, model, seed)
 
@@ -284,6 +296,7 @@ def _torch_form(name: str, model, seed: int, device) -> Form:
     import torch
 
     from train.activity import recording
+    from train.fsvae import FSVAE
     from train.trainer import stream
 
     model = copy.deepcopy(model).to(device)  # the caller's stays where the other forms expect it
@@ -303,7 +316,7 @@ def _torch_form(name: str, model, seed: int, device) -> Form:
                 generate(len(images), 0)
         return heard
 
-    return Form(name, reconstruct, generate, activity if hasattr(model, "prior") else None, model)
+    return Form(name, reconstruct, generate, activity if isinstance(model, FSVAE) else None, model)
 
 
 def _chip_form(net, model, seed: int) -> Form:
@@ -336,11 +349,11 @@ def _chip_form(net, model, seed: int) -> Form:
                 heard.add(name, torch.from_numpy(spikes).transpose(0, 1).float())
         return heard
 
-    return Form("chip", reconstruct, generate, activity, model)
+    return Form("chip", reconstruct, generate, activity if net.loops else None, model, net)
 
 
-def score_form(form: Form, test, samples: int, frechet, inception, on_images: Callable
-               ) -> tuple[Scores, object]:
+def score_form(form: Form, test, samples: int, frechet, inception, on_images: Callable,
+               seed: int = 0) -> tuple[Scores, object]:
     """Scores of one form, and its generated images (samples, C, H, W).
 
     Args:
@@ -348,11 +361,19 @@ def score_form(form: Form, test, samples: int, frechet, inception, on_images: Ca
         samples: images to generate.
         frechet, inception: of train.scores, or None.
         on_images: called with a number of images done.
+        seed: of the latents that the cost is counted with.
     """
     import torch
 
-    from export.operations import ann_operations, operations, published_operations, rates
+    from export.operations import (
+        ann_operations,
+        operations,
+        poisson_operations,
+        published_operations,
+        rates,
+    )
     from lava_models.meters import MachineMeters
+    from train.poisson import PoissonVae
 
     error, meters = 0.0, MachineMeters()
     for first in range(0, len(test), BATCH):
@@ -367,11 +388,14 @@ def score_form(form: Form, test, samples: int, frechet, inception, on_images: Ca
         drawn.append(form.generate(min(BATCH, samples - first), first))
         on_images(len(drawn[-1]))
     drawn = torch.cat(drawn)
-    few, modes = test[:RATE_IMAGES], ("reconstruct", "generate")
+    few, modes = test[:RATE_IMAGES], MODES
     fired, work, published = {}, {}, None
     for mode in modes:
         if form.activity is None:
-            work[mode] = asdict(ann_operations(form.model, mode))
+            if isinstance(form.model, PoissonVae):
+                work[mode] = asdict(poisson_operations(form.model, few, mode))
+            else:
+                work[mode] = asdict(ann_operations(form.model, mode))
             continue
         heard = form.activity(mode, few)
         fired[mode] = rates(heard, form.model, len(few))
@@ -379,5 +403,73 @@ def score_form(form: Form, test, samples: int, frechet, inception, on_images: Ca
         if mode == "reconstruct" and form.name == "float":
             published = asdict(published_operations(form.model, heard, len(few)))
     scores = Scores(form.name, error / len(test), frechet and frechet.score(drawn),
-                    inception and inception.score(drawn), fired, work, published, energy)
+                    inception and inception.score(drawn), fired, work, published, energy,
+                    _cost(form, few[:COST_IMAGES], work, seed), _loss(form, test))
     return scores, drawn
+
+
+def _cost(form: Form, images, work: dict, seed: int) -> dict[str, dict] | None:
+    from hw_configs import load_mac
+    from lava_models.energy import Interval
+    from train.ann import AnnVae
+
+    if form.net is not None:
+        return {mode: chip_cost(form.net, mode, seed, images.numpy()) for mode in MODES}
+    if not isinstance(form.model, AnnVae):
+        return None
+    mac = load_mac()
+    return {mode: {
+        "energy_j": (Interval.of(mac.mac) * (work[mode]["multiplies"] * 1e-12)).as_dict(),
+        "constants": f"{mac.name}, arithmetic only"} for mode in MODES}
+
+
+def chip_cost(net, mode: str, seed: int, images) -> dict:
+    """What a sample takes on a chip: spikes and synops counted from the integer reference, cores
+    and energy modelled for the smallest board that holds the network.
+
+    Args:
+        images: float32 (N, C, H, W) in [-1, 1]; in generate mode only N counts.
+    """
+    from lava_models.cost import cost_of_run, energy_section, load_hardware
+    from lava_models.counts import count_run, pixels_used
+    from lava_models.loihi.proof import expect
+    from lava_models.reference import encode_images
+    from lava_models.rule30 import ChipBits
+    from lava_models.schedule import schedule_for
+
+    n = len(images)
+    graded = encode_images(net, images) if mode == "reconstruct" else None
+    spikes = expect(net, mode, ChipBits.of(net, mode, seed), 0, n, graded).counts
+    pixels = pixels_used(graded)
+    layers = [c for c in count_run(net, mode, n, spikes, pixels) if c.on_chip]
+    cost = cost_of_run(net, mode, n, spikes, pixels, load_hardware())
+    energy = energy_section(cost)
+    return {"timesteps": schedule_for(net, mode).period,
+            "spikes": sum(int(c.spikes.sum()) for c in layers) / n,
+            "synops": sum(int(c.synops.sum()) for c in layers) / n,
+            "random_bits_synops": sum(int(c.synops.sum()) for c in layers
+                                      if c.part == "random bits") / n,
+            "cores": cost.fit.cores, "chips": cost.fit.chips,
+            "energy_j": energy["over_all_sets_j"], "constants": energy["constants"]}
+
+
+def _loss(form: Form, test) -> dict[str, float] | None:
+    """A Poisson VAE's own numbers over test images, counts drawn once per image."""
+    import torch
+
+    from train.config import LossConfig
+    from train.poisson import SILENT_NATS, PoissonVae
+    from train.trainer import stream
+
+    if form.name != "float" or not isinstance(form.model, PoissonVae):
+        return None
+    model, generator = form.model, stream(0, "evaluation", 4)
+    squared = kl = 0.0
+    with torch.no_grad():
+        for batch in test.split(BATCH):
+            loss = model.losses(model(batch.to(model.mean.device), generator), batch, LossConfig())
+            squared += float(loss.total - loss.distance) * len(batch) / len(test)
+            kl += float(loss.distance) * len(batch) / len(test)
+        silent = model.unit_divergence(test.to(model.mean.device)) < SILENT_NATS
+    return {"negative_elbo": squared + kl, "squared_error": squared, "kl": kl,
+            "silent_units": float(silent.float().mean())}

@@ -19,6 +19,10 @@ PUBLISHED = {
 """Reconstruction error in [-1, 1] and autoencoder Fréchet distance (train-mode autoencoder): FSVAE,
 AAAI 2022, Table 1; ESVAE, its repository."""
 
+NAMES = {"fsvae": "FSVAE", "glif": "GLIF VAE", "poisson": "Poisson VAE", "ann": "ANN"}
+_COST_COLUMNS = ("model", "mode", "reconstruction", "Fréchet, train mode", "timesteps", "spikes",
+                 "thousand synops", "of these, random bits", "cores", "modelled energy, uJ",
+                 "trained")
 _COLUMNS = ("model", "reconstruction", "Fréchet, train mode", "Fréchet, eval mode", "spikes / "
             "neuron and tick", "million synops: reconstruct", "generate", "trained")
 _FORMS = {"float": "float", "integers": "integers, PyTorch", "chip": "on chip (integer reference)"}
@@ -29,20 +33,68 @@ def rows(record: dict) -> list[list[str]]:
     out = [[name, f"{error:.3f}", f"{frechet:.2f}", "-", "-", "-", "-", "-"]
            for name, error, frechet in PUBLISHED.get(record["dataset"], ())]
     for row in record["rows"]:
-        kind = row["kind"].upper() + ("" if row["kind"] == "ann" else
-                                      f", T = {row['ticks']}, L = {row['lag']}")
-        name = f"{kind}, {_FORMS[row['form']]}" + _spread(row)
+        name = f"{_kind(row)}, {_FORMS[row['form']]}" + _spread(row)
         frechet = row["frechet"] or {}
         rates = {name: rate for name, rate in row["rates"].get("reconstruct", {}).items()
                  if not name.startswith("prior")}  # it runs beside, in PyTorch
         mean = _mean_rate(rates) if rates else None
-        unit = "accumulates" if rates else "multiplies"
-        work = [f"{row['operations'][mode][unit] / 1e6:.1f}" + ("" if rates else " MAC")
+        work = [_work(row["operations"][mode], bool(rates))
                 for mode in ("reconstruct", "generate")]
         out.append([name, f"{row['reconstruction']:.4f}",
                     *(f"{frechet[k]:.2f}" if frechet else "-" for k in ("train_bn", "eval_bn")),
                     "-" if mean is None else f"{mean:.3f}", *work, row["trained"]])
     return out
+
+
+def _kind(row: dict) -> str:
+    lag = f", L = {row['lag']}" if row["kind"] in ("fsvae", "glif") else ""
+    return NAMES[row["kind"]] + ("" if row["kind"] == "ann" else f", T = {row['ticks']}{lag}")
+
+
+def _work(work: dict, spiking: bool) -> str:
+    parts = []
+    if spiking or work["accumulates"]:
+        parts.append(_millions(work["accumulates"]))
+    if not spiking and work["multiplies"]:
+        parts.append(f"{_millions(work['multiplies'])} MAC")
+    return " + ".join(parts)
+
+
+def _millions(count: float) -> str:
+    return f"{count / 1e6:.1f}" if count >= 1e6 else f"{count / 1e6:.2g}"
+
+
+def cost_rows(record: dict) -> list[list[str]]:
+    """What an image takes on a chip: two rows, reconstruct and generate, of every model that has
+    an exported file; of the ANN its arithmetic."""
+    out = []
+    for row in record["rows"]:
+        for mode, cost in (row.get("cost") or {}).items():
+            energy = cost["energy_j"]
+            spread = f"{energy['low'] * 1e6:.3g} to {energy['high'] * 1e6:.3g}"
+            frechet = f"{row['frechet']['train_bn']:.2f}" if row["frechet"] else "-"
+            counted = ["-"] * 5
+            if "spikes" in cost:
+                share = cost["random_bits_synops"] / cost["synops"]
+                counted = [str(cost["timesteps"]), f"{cost['spikes']:,.0f}",
+                           f"{cost['synops'] / 1e3:,.0f}", f"{share:.0%}", str(cost["cores"])]
+            else:
+                spread += " (arithmetic only)"
+            out.append([
+                _kind(row), mode, *(("-", frechet) if mode == "generate" else
+                                    (f"{row['reconstruction']:.4f}", "-")),
+                *counted, f"{energy['value'] * 1e6:.3g} ({spread})",
+                row["trained"] if mode == "reconstruct" else ""])
+    return out
+
+
+def cost_table(record: dict) -> list[str]:
+    """Lines of the Markdown table of `cost_rows`, or none."""
+    found = cost_rows(record)
+    return found and [
+        "| " + " | ".join(_COST_COLUMNS) + " |",
+        "|-|-" + "|-:" * (len(_COST_COLUMNS) - 3) + "|-|",
+        *("| " + " | ".join(cells) + " |" for cells in found)]
 
 
 def _spread(row: dict) -> str:
@@ -83,6 +135,18 @@ def notes(record: dict) -> list[str]:
              "synops: spikes times synapses, borders and strides included, without clocks, random "
              "bits and biases of the chip (run-lava's report has them). The FSVAE's image is "
              "convolved once besides, in multiplications."]
+    if cost_rows(record):
+        lines.append("on a chip, per image: spikes and synops are counted (clocks, biases and "
+                     "random bits included), cores and energy modelled for the smallest Loihi 2 "
+                     "board that holds the network, in brackets over all sets of constants; "
+                     "nothing was run on hardware. A Poisson VAE's encoder runs on the host and "
+                     "is not in it")
+    for row in record["rows"]:
+        if row.get("loss"):
+            v = row["loss"]
+            lines.append(f"{row['model']}: negative ELBO {v['negative_elbo']:.2f} = squared error "
+                         f"{v['squared_error']:.2f} (pixels in [0, 1], summed) + KL {v['kl']:.2f} "
+                         f"nats; {v['silent_units']:.0%} of the units silent (KL below 0.01 nats)")
     if not record["inception"]:
         lines.append("FID and Inception Score: not computed, no --inception weights given")
     for row in record["rows"]:
@@ -113,6 +177,8 @@ def table(record: dict) -> list[str]:
 def markdown(record: dict) -> str:
     """Table, deployment and notes."""
     body = [f"# Scores on {record['dataset']}", "", *table(record)]
+    if cost_rows(record):
+        body += ["", "## On a chip, per image", "", *cost_table(record)]
     body += ["", *(f"**{line}**" for line in deployment(record)), "",
              *(f"- {line}" for line in notes(record)), ""]
     body += ["![learning curve](curve.png)", ""]
@@ -131,5 +197,11 @@ def terminal(record: dict) -> Group:
         grid.add_column(name, justify="right" if i else "left", no_wrap=True)
     for cells in rows(record):
         grid.add_row(*cells[:-1])
-    return Group(grid, *(Text(line, style="bold") for line in deployment(record)),
+    cost = Table(title="on a chip, per image: counted; energy modelled", title_justify="left")
+    for i, name in enumerate(("model", "mode", "steps", "spikes", "k synops", "cores", "uJ")):
+        cost.add_column(name, justify="right" if i > 1 else "left", no_wrap=True)
+    for cells in cost_rows(record):
+        cost.add_row(*(cells[i] for i in (0, 1, 4, 5, 6, 8, 9)))
+    return Group(grid, *([cost] if cost.row_count else []),
+                 *(Text(line, style="bold") for line in deployment(record)),
                  *(Text(line, style="dim") for line in notes(record)))

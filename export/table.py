@@ -28,8 +28,8 @@ def layer_table(translation: Translation) -> Group:
         layer = q.layer
         table.add_row(
             q.name, layer.type, "x".join(map(str, layer.shape)), str(math.prod(layer.weight.shape)),
-            str(q.bits), _threshold(layer.neuron), f"{q.weight_error:.1%}", f"{q.sum_used:.0%}", f"{q.membrane_used:.0%}",
-            f"{q.scale / q.best_scale:.0%}")
+            str(q.bits), _threshold(layer.neuron), f"{q.weight_error:.1%}", f"{q.sum_used:.0%}",
+            f"{q.membrane_used:.0%}", f"{q.scale / q.best_scale:.0%}")
         if q.limited_by:
             limited.append(f"{q.name} (by the {q.limited_by})")
     notes = Text(
@@ -43,13 +43,14 @@ def layer_table(translation: Translation) -> Group:
 
 def _thinning(net: NetFile) -> Text:
     """How Poisson latents are drawn, and what that rounds."""
-    top, chances = 2**net.random_bits, net.poisson.prior / 2**net.random_bits
-    exact = np.exp(net.poisson.log_prior.astype(float)) / net.ticks
+    top = 2**net.random_bits
+    rounded = net.poisson.prior.sum() / top * net.ticks
+    exact = np.exp(net.poisson.log_prior.astype(float)).sum()
     return Text(
-        f"latents: {net.latent} units that say something (the others are left out), Poisson counts "
-        f"as at most one spike at each of {net.ticks} ticks, chances in 1/{top}: "
-        f"{chances.sum() * net.ticks:.3f} spikes per image from the prior, {exact.sum() * net.ticks:.3f} "
-        f"before rounding; the encoder and its exponential run on the host", style="dim")
+        f"latents: {net.latent} units that say something (the others stay at their mean), Poisson "
+        f"counts as at most one spike at each of {net.ticks} ticks, chances in 1/{top}: "
+        f"{rounded:.3f} spikes per image from the prior, {exact:.3f} before rounding; the encoder "
+        "and its exponential run on the host", style="dim")
 
 
 def _threshold(neuron: Neuron) -> str:

@@ -13,7 +13,7 @@ from lava_models.rule30 import ChipBits
 from lava_models.schedule import Schedule, schedule_for
 
 __all__ = [
-    "ChipBits", "Conv", "ConvT", "Dense", "Glif", "HostBits", "Lif", "NetFile", "Reference", "Schedule",
-    "Selection", "UserError", "decode_images", "encode_images", "read_net", "schedule_for",
-    "write_net",
+    "ChipBits", "Conv", "ConvT", "Dense", "Glif", "HostBits", "Lif", "NetFile", "Reference",
+    "Schedule", "Selection", "UserError", "decode_images", "encode_images", "read_net",
+    "schedule_for", "write_net",
 ]

@@ -202,8 +202,9 @@ def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.nda
                                  neurons * period * samples))
     clocks = [f"{CLOCK}.{n}" for n in clocked(net, mode)] + [SILENCE] * net.loops
     neurons = sum(sent[n].shape[1] for n in clocks)
-    counts.append(LayerCount(CLOCK, "clock", True, neurons, 0, total(*clocks),
-                             np.zeros(period, np.int64), neurons * period * samples))
+    if clocks:
+        counts.append(LayerCount(CLOCK, "clock", True, neurons, 0, total(*clocks),
+                                 np.zeros(period, np.int64), neurons * period * samples))
     return counts
 
 

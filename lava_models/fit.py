@@ -4,7 +4,7 @@ The rules were recovered from the tables the compiler printed in public notebook
 `hw_configs/networks` are those tables, and `published_differences` says where the rules miss them.
 All figures are words of 64 bits:
 
-    neurons   1 per neuron
+    neurons   1 per neuron of stock LIF (state_words of another)
     AxonIn    1 per input axon; a convolution's are shared: as many as its stride in x
     synapses  per input axon ceil((n * (weight bits + 12 index bits) + 10) / 64) for n targets on
               the core; per tap (y, x, c_in) of a shared kernel
@@ -204,7 +204,7 @@ class _Rows:
         shape, per_pixel = network.shape(layer.name), _axons_of(network, layer)
         self.axon_map = per_pixel / shape[0] if per_pixel else 1.0
         self.groups = network.synapses(layer)
-        self.bias_axons = BIAS_AXONS * layer.clocked
+        self.bias_axons, self.state = BIAS_AXONS * layer.clocked, layer.state_words
 
     def use(self, chunk: int) -> list[CoreUse]:
         n = np.diff(np.append(np.arange(0, self.neurons, chunk), self.neurons))
@@ -220,7 +220,7 @@ class _Rows:
                 words += np.where(reached, _words(reached, bits), 0).sum(axis=0)
         words += self.bias_axons * _words(n, STORED_BITS[8] + INDEX_BITS)
         axons += self.bias_axons
-        return [CoreUse(int(n_), int(w), int(a), math.ceil(n_ * self.axon_map))
+        return [CoreUse(int(n_) * self.state, int(w), int(a), math.ceil(n_ * self.axon_map))
                 for n_, w, a in zip(n, words, axons)]
 
     @staticmethod
@@ -244,6 +244,7 @@ class _Tiles:
     kernel_bits = 0
     header = HEADER_BITS
     bias_axons = 0
+    state = 1
 
     def __init__(self, shape: tuple[int, int, int], axon_map: int) -> None:
         self.shape, self.per_pixel = shape, axon_map
@@ -258,7 +259,7 @@ class _Tiles:
                 words = self.taps * int(_words(n_c * self.kernel_bits, 1, self.header))
                 words += self.bias_axons * int(_words(pixels * n_c, STORED_BITS[8] + INDEX_BITS))
                 out.append(CoreUse(
-                    pixels * n_c, words, self.axons + self.bias_axons,
+                    pixels * n_c * self.state, words, self.axons + self.bias_axons,
                     pixels * self.per_pixel if self.per_pixel else pixels * n_c))
         return out
 
@@ -277,7 +278,7 @@ class _Tiles:
 
     def _neurons_exceed(self, width: int, worst: Worst) -> bool:
         c, h, _ = self.shape
-        return worst(CoreUse(c * h * width, 0, 0, 0))[0] > 1
+        return worst(CoreUse(c * h * width * self.state, 0, 0, 0))[0] > 1
 
     def _to_map(self, core: np.ndarray) -> np.ndarray:
         return core
@@ -290,7 +291,7 @@ class _Convolution(_Tiles):
         shape, kernel, stride = network.as_shared(layer)
         scale = network.shape(layer.name)[1] // shape[1]
         super().__init__(shape, _axons_of(network, layer) * scale**2)
-        self.scale = scale
+        self.scale, self.state = scale, layer.state_words
         self.axons = stride[1]
         self.taps = math.prod(kernel) * network.shape(network.sources(layer)[0])[0]
         self.kernel_bits = STORED_BITS[layer.weight_bits[0]]

@@ -10,7 +10,8 @@ Each part is a NetX description in its own group, with NetX's own field names:
     /layer              hard link to /encoder/layer, which stock netx.hdf5.Network runs
 
 A Poisson VAE has no encoder, posterior and prior but /host: what the host computes, and the
-prior's chances. A gated neuron is neuron/type = GLIF with the arrays of netfile.Glif, which NetX does not know.
+prior's chances. A gated neuron is neuron/type = GLIF with the arrays of netfile.Glif, which NetX
+does not know.
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ LOG_RATIO_MAX, LOG_RATE_MAX, RATE_MIN = 10.0, 5.0, 1.2e-7
 
 def host_rates(net: NetFile, images: np.ndarray) -> np.ndarray:
     """Expected counts float64 (B, K) of images float (B, C, H, W) in [-1, 1]."""
-    x = np.asarray(images, np.float64)
+    x = (np.asarray(images, np.float64) + 1) / 2
     for layer in net.poisson.encoder:
+        if layer.weight.ndim == 4 and x.ndim == 2:  # whitened pixels, a map again
+            x = x.reshape(-1, *net.image_shape)
         x = _run(layer, x)
     log_ratio = _soft_clamp(x, LOG_RATIO_MAX)
     return np.exp(_soft_clamp(net.poisson.log_prior + log_ratio, LOG_RATE_MAX)) + RATE_MIN

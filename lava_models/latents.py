@@ -128,7 +128,7 @@ class Thinning:
         return 1 << np.arange(self.bits)
 
     def chances(self, rates: np.ndarray, ticks: int) -> np.ndarray:
-        """q, int32, of expected counts in `ticks` ticks; what is too large for 1 per tick is cut."""
+        """q, int32, of expected counts in `ticks` ticks; more than 1 per tick is cut."""
         q = np.round(np.asarray(rates, np.float64) / ticks * 2**self.bits)
         return np.minimum(q, 2**self.bits - 1).astype(np.int32)
 

@@ -176,7 +176,7 @@ class PoissonLatents:
     log_prior: np.ndarray
     """float32 (K,): log of the prior's rates, in counts per image."""
     encoder: tuple[HostLayer, ...]
-    """Images in [-1, 1] to log ratios of posterior and prior rate."""
+    """Pixels in [0, 1] to log ratios of posterior and prior rate."""
 
 
 @dataclass(frozen=True)
@@ -380,6 +380,8 @@ def _check_poisson(net: NetFile, need) -> None:
     shape: tuple[int, ...] = net.image_shape
     for i, layer in enumerate(p.encoder):
         w, name = layer.weight, f"host/encoder/{i}"
+        if w.ndim == 4 and shape == (pixels,):
+            shape = net.image_shape
         inputs = shape[0] if w.ndim == 4 else math.prod(shape)
         need(w.ndim in (2, 4) and w.shape[1] == inputs and (w.ndim == 2 or w.shape[2:] == (3, 3)
                                                             and len(shape) == 3),

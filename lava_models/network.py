@@ -36,7 +36,7 @@ from scipy import sparse
 from hw_configs.loader import HwConfigError, build
 from lava_models.files import UserError
 from lava_models.latents import MOST_THINNING_BITS, Selection, Thinning
-from lava_models.netfile import Conv, ConvT, Lif, NetFile
+from lava_models.netfile import Conv, ConvT, Glif, Lif, NetFile
 from lava_models.rule30 import POPULATIONS, Ring, ring_synapses
 from lava_models.schedule import (
     CLOCK,
@@ -51,6 +51,9 @@ from lava_models.synapse import selection_synapses, subpixel, unroll
 
 KINDS = ("input", "dense", "conv", "convT", "selection", "random_bits", "clock")
 FORMS = ("shared", "unrolled")
+GATED_STATE_WORDS = 3
+"""Of a gated neuron: as many as a published microcoded one takes (Izhikevich: OzU-CAST,
+LoihiScalingEfficiency)."""
 PLASTIC_BITS = 16
 """What a learning synapse takes beyond weight and index; deduced in `hw_configs/networks`."""
 
@@ -79,6 +82,8 @@ class LayerDescription:
     output_padding: int = 0
     form: str = "shared"
     """Of conv and convT: kernel shared over space, or unrolled into a matrix."""
+    state_words: int = 1
+    """Words of 64 bits per neuron: 1 for LIF."""
     clocked: bool = False
     """Its bias arrives as two synapses from a tick neuron; see lava_models.schedule."""
     latent: int = 0
@@ -268,6 +273,8 @@ def _check(network: Network, where: str) -> None:
             raise UserError(f"{here}: kind {layer.kind!r}, known are {', '.join(KINDS)}")
         if layer.form not in FORMS:
             raise UserError(f"{here}: form {layer.form!r}, known are {', '.join(FORMS)}")
+        if layer.state_words < 1:
+            raise UserError(f"{here}: state_words {layer.state_words}, expected at least 1")
         if not all(bits in (1, 2, 3, 4, 5, 6, 7, 8) for bits in layer.weight_bits):
             raise UserError(f"{here}: weight_bits {list(layer.weight_bits)}, expected 1 to 8")
         sources = network.sources(layer)
@@ -318,8 +325,9 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
     """
     order, with_bias = layer_order(net, mode), clocked(net, mode)
     drawn = SELECTION in with_bias
-    others = [*_random_bits(net),
-              *([LayerDescription(CLOCK, "clock", (len(with_bias),), part=CLOCK)] if with_bias else [])]
+    others = [*_random_bits(net)]
+    if with_bias:
+        others.append(LayerDescription(CLOCK, "clock", (len(with_bias),), part=CLOCK))
     if net.loops:
         others.append(LayerDescription(SILENCE, "clock", (min(net.lag, net.ticks),), part=CLOCK))
     chain: list[LayerDescription] = []
@@ -334,7 +342,8 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
             continue
         layer = named[layer_name]
         part = layer_name.split(".")[0] if layer.neuron.spiking else "readout"
-        common = {"name": layer_name, "clocked": layer_name in with_bias, "part": part}
+        common = {"name": layer_name, "clocked": layer_name in with_bias, "part": part,
+                  "state_words": GATED_STATE_WORDS if isinstance(layer.neuron, Glif) else 1}
         if layer.type == "dense":
             sources = (upstream,)
             if layer_name == f"{latent_part(mode)}.0":

@@ -75,8 +75,9 @@ def facts(record: dict) -> list[tuple[str, str]]:
         ("backend", f"{target['backend']} ({target['description']})"),
         ("mode", f"{work['mode']}, {work['samples']} samples, seed {record['run']['seed']}"),
         ("timesteps per sample", f"{work['timesteps_per_sample']} (T = {work['ticks']} ticks x "
-         f"D = {work['timesteps_per_tick']} timesteps; z feeds back after L = "
-         f"{work['lag_ticks']})"),
+         f"D = {work['timesteps_per_tick']} timesteps; "
+         + (f"z feeds back after L = {work['lag_ticks']})" if work["lag_ticks"] else
+            "nothing is fed back)")),
         ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
         ("timesteps run", f"{work['timesteps_run']}"),
         ("cores", f"{fit['cores']} on {fit['chips']} of {fit['board_chips']} chips, "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lava_models.cost import Hardware, baseline_section, cost_of_run, file_sha256
+from lava_models.cost import Hardware, baseline_section, cost_of_run, file_sha256, host_work
 from lava_models.counts import count_run, pixels_used, save_counts
 from lava_models.files import replacing
 from lava_models.netfile import NetFile
@@ -74,7 +74,8 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
         readout=layer_order(net, mode)[-1], steps=run.steps, wall_s=run.wall_s,
         counts=count_run(net, mode, samples, run.counts, pixels),
         cost=cost_of_run(net, mode, samples, run.counts, pixels, hardware, net_path.name),
-        baselines=baseline_section(net, mode, samples, run.cpu), measured=run.measured,
+        baselines=baseline_section(net, mode, samples, run.cpu, net_path),
+        host=host_work(net, mode), measured=run.measured,
         quality=_quality(run.images, decoded), check=run.check, pictures=pictures)
     path = write_report(record, out / "report")
     console.print(to_terminal(record))

@@ -136,15 +136,16 @@ def selection_synapses(selection: Selection | Thinning, channels: int, silencers
                        ) -> Iterator[tuple[str, sparse.csr_matrix, int]]:
     """Synapses of one population of `channels` threshold neurons: (port, matrix, exponent).
 
-    Ports as in processes.selection: zeta_in (C*k, or C of Thinning), bits_in (2 * C*b; `either` takes a bit's weight
-    away, `both` gives it back), silence (silencers).
+    Ports as in processes.selection: zeta_in (C*k, or C of Thinning), bits_in (2 * C*b; `either`
+    takes a bit's weight away, `both` gives it back), silence (silencers).
     """
     per_channel = sparse.identity(channels, dtype=np.int32)
 
     def csr(matrix) -> sparse.csr_matrix:
         return sparse.csr_matrix(matrix, dtype=np.int32)
 
-    for mantissas, exponent in split_exponents(np.full(selection.candidates, selection.zeta_weight)):
+    candidates = np.full(selection.candidates, selection.zeta_weight)
+    for mantissas, exponent in split_exponents(candidates):
         yield "zeta_in", csr(sparse.kron(per_channel, mantissas[None])), exponent
     for half, sign in (([1, 0], -1), ([0, 1], 1)):
         for mantissas, exponent in split_exponents(sign * selection.random_weights):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from lava_models import Conv, ConvT, Dense, Glif, Lif, NetFile
-from lava_models.netfile import PARTS
+from lava_models.latents import Thinning
+from lava_models.netfile import PARTS, HostLayer, PoissonLatents
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -89,6 +90,34 @@ def make_gated_net(**arguments) -> NetFile:
 def gated_net_factory():
     """make_gated_net, for tests that want their own variant."""
     return make_gated_net
+
+
+def make_poisson_net(*, ticks: int = 4, latent: int = 9, random_bits: int = 10, seed: int = 0
+                     ) -> NetFile:
+    """A small random Poisson VAE: 8x8 images, a convolution and a matrix on the host."""
+    rng = np.random.default_rng(seed)
+
+    def floats(*shape: int) -> np.ndarray:
+        return (0.3 * rng.standard_normal(shape)).astype(np.float32)
+
+    log_prior = np.linspace(-3, 0.5, latent).astype(np.float32)
+    host = (HostLayer(floats(2, 1, 3, 3), floats(2), 0.01), HostLayer(floats(latent, 32),
+                                                                      floats(latent), 1.0))
+    readout = Dense(2 * rng.integers(-100, 101, (64, latent)).astype(np.int32),
+                    np.zeros(64, np.int32), Lif(0, 131071, False))
+    return NetFile(
+        image_shape=(1, 8, 8), ticks=ticks, lag=0, latent=latent, k=0, random_bits=random_bits,
+        input_scale=1.0, output_scale=20000.0, provenance='{"dataset": "digits"}', encoder=(),
+        posterior=(), prior=(), decoder=(readout,),
+        poisson=PoissonLatents(Thinning(random_bits).chances(np.exp(log_prior), ticks), log_prior,
+                               host),
+        output_offset=np.full(64, -0.5, np.float32))
+
+
+@pytest.fixture(scope="session")
+def poisson_net_factory():
+    """make_poisson_net, for tests that want their own variant."""
+    return make_poisson_net
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ class AnnVae(Model):
 
     def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
         """Loss of one batch of images (N, C, H, W)."""
-        distance = gaussian_kld(output.mean, output.log_variance)
+        distance = gaussian_kld(output.mean, output.log_variance).sum(dim=1).mean()
         reconstruction = F.mse_loss(output.image, image)
         return Losses(reconstruction + config.weight_for("ann") * distance, reconstruction,
                       distance)

@@ -92,7 +92,7 @@ class ModelConfig:
     lag: int = 1
     """L, ticks until z is fed back; 4 makes a tick one chip timestep instead of four."""
     keep: float = 0.25
-    """tau of the LIF neurons: fraction of the membrane kept per tick. Of gated ones, at the start."""
+    """tau of the LIF neurons: share of the membrane kept per tick; of gated ones at the start."""
     threshold: float = 0.2
     """V_th of the LIF neurons; of gated ones, at the start."""
     readout_keep: float = 0.8
@@ -103,7 +103,7 @@ class ModelConfig:
     latent_gain: float = 2.0
     """tdBN's alpha in posterior and prior (1 elsewhere)."""
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
-    """Shape of the spike's derivative; exponential is SLAYER's, rectangle what GLIF calls linear."""
+    """Shape of the spike's derivative; exponential is SLAYER's, rectangle is GLIF's "linear"."""
     surrogate_center: Literal["zero", "threshold"] = "zero"
     """Where the derivative is centred; zero is the authors' code, threshold their paper and the
     only one of gated neurons."""
@@ -351,7 +351,8 @@ def validate(config: RunConfig) -> None:
         for name in names:
             need(getattr(group, name) > 0, name, getattr(group, name), "a positive number")
     grid = m.threshold * m.state_scale
-    need(m.kind == "poisson" or abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", m.state_scale,
+    on_grid = abs(grid - round(grid)) < 1e-9 and round(grid) >= 1
+    need(on_grid or m.kind == "poisson", "state_scale", m.state_scale,
          f"a scale at which the threshold {m.threshold} is a whole number (SLAYER truncates it)")
     need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
     need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,

@@ -86,7 +86,8 @@ class _Compiled(torch.autograd.Function):
         surrogate, carry = ctx.surrogate, _rows(grad_u[None])[0].clone()
         grad, sums = kernels.fire_gated_backward(
             currents.numpy(), before.numpy(), _rows(grad_spikes).numpy(), carry.numpy(),
-            ctx.fresh, (surrogate.shape, 0.0, surrogate.width, surrogate.tau), *(v.numpy() for v in values))
+            ctx.fresh, (surrogate.shape, 0.0, surrogate.width, surrogate.tau),
+            *(v.numpy() for v in values))
         of_values = torch.from_numpy(sums).to(grad_u.dtype)
         grad_u0 = None if ctx.fresh else _restore(carry[None], (1, *ctx.shape[1:]))[0]
         return (_restore(torch.from_numpy(grad), ctx.shape), grad_u0, None, *of_values[:5],

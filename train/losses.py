@@ -41,6 +41,5 @@ def kld(q: Tensor, p: Tensor, epsilon: float = 0.01) -> Tensor:
 
 
 def gaussian_kld(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), both (N, C): summed over C, mean
-    over samples."""
-    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), per unit as both are: (N, C)."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp())

@@ -3,10 +3,9 @@ for what only some models do."""
 
 from __future__ import annotations
 
+import torch
 from PIL import Image
 from torch import Generator, Tensor, nn
-
-import torch
 
 from train.config import ModelConfig
 from train.files import UserError

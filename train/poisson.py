@@ -188,9 +188,8 @@ class PoissonVae(Model):
         mean, log_variance = self.encoder(x.unflatten(1, self.shape)).float().chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=generator.device)
         z = mean + noise.to(mean.device) * (log_variance / 2).exp()
-        kld = -0.5 * (1 + log_variance - mean.square() - log_variance.exp())
         y = self.decoder(z).float()
-        return Output(self.to_image(y), z, y, x, kld, 0.0)
+        return Output(self.to_image(y), z, y, x, gaussian_kld(mean, log_variance), 0.0)
 
     @staticmethod
     def _draw(rate: Tensor, generator: Generator) -> Tensor:
@@ -228,7 +227,7 @@ class PoissonVae(Model):
         if not self.gaussian:
             return poisson_kld(self.log_prior, self.log_ratio(x)).mean(dim=0)
         mean, log_variance = self.encoder(x.unflatten(1, self.shape)).float().chunk(2, dim=1)
-        return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).mean(dim=0)
+        return gaussian_kld(mean, log_variance).mean(dim=0)
 
     @torch.no_grad()
     def numbers(self, image: Tensor) -> dict[str, float]:

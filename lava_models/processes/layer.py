@@ -70,8 +70,8 @@ class SpikingLayer(AbstractProcess):
 @requires(CPU)
 @tag("fixed_pt")
 class StockSpikingLayer(AbstractSubProcessModel):
-    """Lava's Sparse or Conv, and LIFReset: what a Loihi 2 compiler sees. Gated neurons are a process
-    of our own, which it does not."""
+    """Lava's Sparse or Conv, and LIFReset: what a Loihi 2 compiler sees. Gated neurons are a
+    process of our own, which it does not."""
 
     def __init__(self, proc: SpikingLayer) -> None:
         p = proc.proc_params

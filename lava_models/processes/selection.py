@@ -1,7 +1,7 @@
 """LatentSelection: one threshold neuron per latent channel draws z (lava_models.latents).
 
-Where z is fed back it exists twice. One copy feeds the decoder. The other feeds z back and is silenced in the last
-L ticks of a sample, so that the next sample starts with z_0 = 0.
+Where z is fed back it exists twice. One copy feeds the decoder. The other feeds z back and is
+silenced in the last L ticks of a sample, so that the next sample starts with z_0 = 0.
 """
 
 from __future__ import annotations

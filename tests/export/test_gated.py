@@ -1,4 +1,4 @@
-"""Gated neurons from the trained model to the file: effective values, LIF where that is the same."""
+"""Gated neurons from trained model to file: effective values, LIF where that is the same."""
 
 from __future__ import annotations
 

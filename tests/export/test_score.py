@@ -38,10 +38,15 @@ def scored(digits_run, tmp_path_factory):
     export_command([str(integer), "--prove", "1", "--images", "8"])
     train_command(["--dataset", "digits", "--model", "ann", "--run-dir", str(ann.parent),
                    "--epochs", "1", "--limit-batches", "2"])
+    poisson = folder / "poisson" / "model.pt"
+    train_command(["--dataset", "digits", "--model", "poisson", "--run-dir", str(poisson.parent),
+                   "--epochs", "1", "--limit-batches", "4", "--latent", "16"])
+    export_command([str(poisson), "--prove", "1", "--images", "8"])
     torch.manual_seed(0)
     torch.save(Autoencoder.for_images(1, 16).state_dict(), folder / "encoder.pth")
-    code = score_command([str(folder / "model.pt"), str(integer), str(ann), "--autoencoder",
-                          str(folder / "encoder.pth"), "--samples", "300", "--images", "60"])
+    code = score_command([str(folder / "model.pt"), str(integer), str(ann), str(poisson),
+                          "--autoencoder", str(folder / "encoder.pth"), "--samples", "300",
+                          "--images", "60"])
     assert code == 0
     return folder
 
@@ -50,7 +55,8 @@ def test_record(scored):
     record = json.loads((scored / "scores" / "scores.json").read_text())
     forms = [(row["kind"], row["form"]) for row in record["rows"]]
     assert forms == [("fsvae", "float"), ("fsvae", "integers"), ("fsvae", "float"),
-                     ("fsvae", "integers"), ("fsvae", "chip"), ("ann", "float")]
+                     ("fsvae", "integers"), ("fsvae", "chip"), ("ann", "float"),
+                     ("poisson", "float"), ("poisson", "chip")]
     assert record["samples"] == 300 and record["test_images"] == 60
     for row in record["rows"]:
         assert 0 < row["reconstruction"] < 2 and row["frechet"]["train_bn"] > 0
@@ -61,11 +67,45 @@ def test_record(scored):
     trained = [row["trained"] for row in record["rows"]]
     assert trained[2:4] == ["2 epochs of batch 64 at T = 4", "2 epochs of batch 64 at T = 4, then "
                             "2 steps of batch 64 at T = 4 in integers"]
-    assert trained[-1] == "2 steps of batch 64"
+    assert trained[-3] == "2 steps of batch 64"
     same = [row["reconstruction"] for row in record["rows"] if row["form"] == "float"][:2]
     assert same[0] == same[1]  # the fine-tuned model's float form is the model it started from
     text = (scored / "scores" / "scores.md").read_text()
     assert "deployment of" in text and "| ANN, float" in text and "counted as the paper" in text
+
+
+def test_cost_on_a_chip_is_the_report_s(scored, tmp_path):
+    """Spikes, synops, timesteps and energy of a row are those of a run of the same file."""
+    from lava_models.report import read_report
+    from lava_models.run_lava import run_lava_command
+
+    record = json.loads((scored / "scores" / "scores.json").read_text())
+    for kind, net in (("fsvae", scored / "integer"), ("poisson", scored / "poisson")):
+        row = next(r for r in record["rows"] if (r["kind"], r["form"]) == (kind, "chip"))
+        for mode in ("reconstruct", "generate"):
+            out = tmp_path / kind / mode
+            assert run_lava_command([str(net / "model.net"), "--mode", mode, "--samples", "60",
+                                     "--out", str(out)]) == 0
+            report, cost = read_report(out / "report" / "report.json"), row["cost"][mode]
+            on_chip = report["totals"]["on_chip"]
+            assert cost["timesteps"] == report["work"]["timesteps_per_sample"]
+            assert cost["spikes"] * 60 == pytest.approx(on_chip["spikes"])
+            assert cost["synops"] * 60 == pytest.approx(on_chip["synops"])
+            assert cost["cores"] == report["fit"]["cores"]
+            for key in ("value", "low", "high"):
+                assert cost["energy_j"][key] == pytest.approx(
+                    report["energy"]["over_all_sets_j"][key])
+
+
+def test_poisson_numbers_are_in_the_published_units(scored):
+    record = json.loads((scored / "scores" / "scores.json").read_text())
+    row = next(r for r in record["rows"] if r["kind"] == "poisson" and r["form"] == "float")
+    loss = row["loss"]
+    assert loss["negative_elbo"] == pytest.approx(loss["squared_error"] + loss["kl"])
+    assert loss["squared_error"] == pytest.approx(row["reconstruction"] * 256 / 4, rel=0.1)
+    text = (scored / "scores" / "scores.md").read_text()
+    assert "negative ELBO" in text and "| Poisson VAE, T = 4 | reconstruct |" in text
+    assert "(arithmetic only)" in text
 
 
 def test_chip_row_is_the_reference(scored):

@@ -15,10 +15,11 @@ from train.neuron import Lif, Surrogate
 from train.norm import TdBN
 
 T, N, C = 5, 7, 4
+DEFAULT = GlifConfig()
 LINEAR, TRIANGLE = (Surrogate(shape, 0.0, 1.0, 0.5) for shape in ("rectangle", "triangle"))
 
 
-def make(config: GlifConfig = GlifConfig(), surrogate: Surrogate = TRIANGLE, spread: float = 0.7
+def make(config: GlifConfig = DEFAULT, surrogate: Surrogate = TRIANGLE, spread: float = 0.7
          ) -> Glif:
     torch.manual_seed(0)
     neuron = Glif(C, T, config, 0.25, 0.5, surrogate, None)

@@ -38,7 +38,8 @@ def test_same_spikes_as_reference(lag):
     """Every layer, tick and image, and the readout to the truncation of its leaks."""
     _, model = _models(lag)
     c = model.config
-    net = translate(model.eval(), load_chip(), random_bits=4, mean_square=0.3, provenance={}).net
+    net = translate(model.eval(), load_chip(), random_bits=4,
+                    images=np.full((1, 1, 16, 16), 0.3**0.5), provenance={}).net
     generator = torch.Generator().manual_seed(9)
     image = torch.rand(5, 1, 16, 16, generator=generator) * 2 - 1
     bits = ChipBits.of(net, "reconstruct", 0).samples(0, 5)
