@@ -59,7 +59,7 @@ def translate_poisson(model: PoissonVae, chip: Chip, random_bits: int, provenanc
         provenance=json.dumps(provenance), encoder=(), posterior=(), prior=(),
         decoder=(done.layer,), output_offset=offset.astype(np.float32),
         poisson=PoissonLatents(prior, log_prior[kept].astype(np.float32),
-                               tuple(_host_layers(model, kept))))
+                               c.poisson.log_rate_max, tuple(_host_layers(model, kept))))
     return net, [done]
 
 

@@ -45,12 +45,15 @@ def _thinning(net: NetFile) -> Text:
     """How Poisson latents are drawn, and what that rounds."""
     top = 2**net.random_bits
     rounded = net.poisson.prior.sum() / top * net.ticks
-    exact = np.exp(net.poisson.log_prior.astype(float)).sum()
+    rates = np.exp(net.poisson.log_prior.astype(float))
+    exact, cut = rates.sum(), int((rates > net.ticks).sum())
+    more = (f"; {cut} units expect more than a spike per tick and are cut: train with "
+            f"--log-rate-max {math.log(net.ticks / 2):.2f}, or with more --ticks") if cut else ""
     return Text(
         f"latents: {net.latent} units that say something (the others stay at their mean), Poisson "
         f"counts as at most one spike at each of {net.ticks} ticks, chances in 1/{top}: "
         f"{rounded:.3f} spikes per image from the prior, {exact:.3f} before rounding; the encoder "
-        "and its exponential run on the host", style="dim")
+        f"and its exponential run on the host{more}", style="dim")
 
 
 def _threshold(neuron: Neuron) -> str:

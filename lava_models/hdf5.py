@@ -73,6 +73,7 @@ def _write_host(group: h5py.Group, net: NetFile) -> None:
     for i, layer in enumerate(p.encoder):
         arrays |= {f"encoder/{i}/weight": layer.weight, f"encoder/{i}/bias": layer.bias}
         group[f"encoder/{i}/slope"] = layer.slope
+    group["log_rate_max"] = p.log_rate_max
     for name, array in arrays.items():
         group.create_dataset(name, data=array, compression="gzip", shuffle=True, fletcher32=True)
 
@@ -184,7 +185,7 @@ def _read_host(group: h5py.Group, where: str) -> dict:
                   float(array(f"encoder/{i}/slope", np.float64)))
         for i in range(len(_get(group, "encoder", where))))
     return {"poisson": PoissonLatents(array("prior", np.int32), array("log_prior", np.float32),
-                                      encoder),
+                                      float(array("log_rate_max", np.float64)), encoder),
             "output_offset": array("offset", np.float32)}
 
 

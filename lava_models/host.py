@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from lava_models.netfile import HostLayer, NetFile
 
-LOG_RATIO_MAX, LOG_RATE_MAX, RATE_MIN = 10.0, 5.0, 1.2e-7
+LOG_RATIO_MAX, RATE_MIN = 10.0, 1.2e-7
 """As train.poisson's."""
 
 
@@ -23,7 +23,8 @@ def host_rates(net: NetFile, images: np.ndarray) -> np.ndarray:
             x = x.reshape(-1, *net.image_shape)
         x = _run(layer, x)
     log_ratio = _soft_clamp(x, LOG_RATIO_MAX)
-    return np.exp(_soft_clamp(net.poisson.log_prior + log_ratio, LOG_RATE_MAX)) + RATE_MIN
+    log_rate = _soft_clamp(net.poisson.log_prior + log_ratio, net.poisson.log_rate_max)
+    return np.exp(log_rate) + RATE_MIN
 
 
 def host_chances(net: NetFile, images: np.ndarray) -> np.ndarray:

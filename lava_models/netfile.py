@@ -175,6 +175,8 @@ class PoissonLatents:
     """int32 (K,): chance of a spike per tick from the prior, in 1/2^b."""
     log_prior: np.ndarray
     """float32 (K,): log of the prior's rates, in counts per image."""
+    log_rate_max: float
+    """Soft upper bound of log rates."""
     encoder: tuple[HostLayer, ...]
     """Pixels in [0, 1] to log ratios of posterior and prior rate."""
 
@@ -372,6 +374,7 @@ def _check_poisson(net: NetFile, need) -> None:
         values = getattr(p, name)
         need(values.shape == (size,) and bool(np.isfinite(values).all()),
              f"host/{name} has shape {values.shape}, expected {size} finite numbers")
+    need(math.isfinite(p.log_rate_max), f"host/log_rate_max {p.log_rate_max}: not finite")
     need(0 <= p.prior.min() and p.prior.max() < 2**bits,
          f"host/prior {p.prior.min()}...{p.prior.max()}, expected 0 to {2**bits - 1}")
     offset = net.output_offset

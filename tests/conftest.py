@@ -110,7 +110,7 @@ def make_poisson_net(*, ticks: int = 4, latent: int = 9, random_bits: int = 10, 
         input_scale=1.0, output_scale=20000.0, provenance='{"dataset": "digits"}', encoder=(),
         posterior=(), prior=(), decoder=(readout,),
         poisson=PoissonLatents(Thinning(random_bits).chances(np.exp(log_prior), ticks), log_prior,
-                               host),
+                               5.0, host),
         output_offset=np.full(64, -0.5, np.float32))
 
 

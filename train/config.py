@@ -61,6 +61,9 @@ class PoissonConfig:
     """Weight of the KL at the start, as a share of --distance-weight."""
     log_rate_start: float = -4.0
     """Prior log rates start uniformly between -6 and this."""
+    log_rate_max: float = 5.0
+    """Soft upper bound of a unit's log rate. On the chip a unit fires at most once per tick: rates
+    near the number of ticks lose their variance, higher ones are cut."""
     whiten: bool = False
     """Whiten the images (ZCA over the training set, unit variance per pixel)."""
 
@@ -334,6 +337,7 @@ def validate(config: RunConfig) -> None:
     need(0 <= p.anneal <= 1, "anneal", p.anneal, "a share between 0 and 1")
     need(0 <= p.beta_start <= 1, "beta_start", p.beta_start, "a share between 0 and 1")
     need(-6 < p.log_rate_start <= 5, "log_rate_start", p.log_rate_start, "more than -6, at most 5")
+    need(-6 < p.log_rate_max <= 5, "log_rate_max", p.log_rate_max, "more than -6, at most 5")
     need(p.distribution == "poisson" or p.estimator == "sampled", "estimator", p.estimator,
          "sampled with --distribution gaussian")
     need(config.crops >= 0, "crops", config.crops, "0 or more")

@@ -26,8 +26,8 @@ from train.config import LossConfig, ModelConfig
 from train.losses import Losses, gaussian_kld
 from train.model import Model
 
-LOG_RATIO_MAX, LOG_RATE_MAX, RATE_MIN = 10.0, 5.0, 1.2e-7
-"""Soft upper bounds of log delta and log lambda; added to lambda."""
+LOG_RATIO_MAX, RATE_MIN = 10.0, 1.2e-7
+"""Soft upper bound of log delta; added to lambda."""
 ARRIVALS_MISSED = 1e-5
 """Chance that the largest rate of a batch has more events than are drawn."""
 SILENT_NATS = 0.01
@@ -161,7 +161,12 @@ class PoissonVae(Model):
 
     def rates(self, log_ratio: Tensor) -> Tensor:
         """lambda (N, K)."""
-        return soft_clamp(self.log_prior + log_ratio, LOG_RATE_MAX).exp() + RATE_MIN
+        most = self.config.poisson.log_rate_max
+        return soft_clamp(self.log_prior + log_ratio, most).exp() + RATE_MIN
+
+    def divergence(self, rate: Tensor) -> Tensor:
+        """KL of the counts that are drawn, whose rates `rate` (N, K) are clamped: (N, K)."""
+        return poisson_kld(self.log_prior, rate.log() - self.log_prior)
 
     def forward(self, image: Tensor, generator: Generator, loss: LossConfig | None = None,
                 chance: float = 0.0) -> Output:
@@ -170,8 +175,7 @@ class PoissonVae(Model):
         x = self.to_pixels(image)
         if self.gaussian:
             return self._gaussian(x, generator)
-        log_ratio = self.log_ratio(x)
-        rate, p, excess = self.rates(log_ratio), self.config.poisson, 0.0
+        rate, p, excess = self.rates(self.log_ratio(x)), self.config.poisson, 0.0
         if not self.training:
             z = self._draw(rate, generator)
         elif p.estimator == "exact":
@@ -182,7 +186,7 @@ class PoissonVae(Model):
         else:
             z = sample_counts(rate, self.temperature, p.window, generator)
         y = self.decoder(z).float()
-        return Output(self.to_image(y), z, y, x, poisson_kld(self.log_prior, log_ratio), excess)
+        return Output(self.to_image(y), z, y, x, self.divergence(rate), excess)
 
     def _gaussian(self, x: Tensor, generator: Generator) -> Output:
         mean, log_variance = self.encoder(x.unflatten(1, self.shape)).float().chunk(2, dim=1)
@@ -225,7 +229,7 @@ class PoissonVae(Model):
         """Mean KL divergence of every unit, in nats: (K,)."""
         x = self.to_pixels(image)
         if not self.gaussian:
-            return poisson_kld(self.log_prior, self.log_ratio(x)).mean(dim=0)
+            return self.divergence(self.rates(self.log_ratio(x))).mean(dim=0)
         mean, log_variance = self.encoder(x.unflatten(1, self.shape)).float().chunk(2, dim=1)
         return gaussian_kld(mean, log_variance).mean(dim=0)
 
