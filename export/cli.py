@@ -85,6 +85,9 @@ def export_command(arguments: list[str]) -> int:
     if config.model.kind == "ann":
         raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx "
                         "takes --model fsvae, glif and poisson")
+    if config.model.readout == "tanh-per-tick":
+        raise UserError(f"{command.model}: --readout tanh-per-tick: no neuron takes a tanh at "
+                        "every tick; export-netx takes tanh-of-sum")
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
     out = command.out or command.model.with_name("model.net")

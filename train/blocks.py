@@ -126,10 +126,20 @@ class Readout(ConvT):
             # 1/(1 - keep per leak) of its membrane units off, of thousands.
             weight, bias = self.neuron.integers(weight, bias, self.out_axis)
             scale = self.neuron.scale
-        weights = keep ** torch.arange(len(x) - 1, -1, -1, device=x.device, dtype=x.dtype)
+        weights = self._weights(x, keep)
         with torch.autocast(x.device.type, enabled=False):  # once per image: float32 is cheap
             # Spikes lie channels last: summed in that order, nothing is copied, either way.
             rows = x.movedim(2, -1)
             total = (weights @ rows.reshape(len(x), -1)).view(rows.shape[1:]).movedim(-1, 1)
             u = self.synapse2d(total, weight)
         return (u + (bias * weights.sum())[:, None, None]) / scale
+
+    def tanh_per_tick(self, x: Tensor) -> Tensor:
+        """sum_t keep^(T-t) tanh(I_t): (N, C', H, W)."""
+        current = self.current(x) + self.bias[:, None, None]
+        return torch.tensordot(self._weights(x, self.neuron.grid.keep_per_tick), current.tanh(), 1)
+
+    @staticmethod
+    def _weights(x: Tensor, keep: float) -> Tensor:
+        """Of the T ticks of x in the leaky sum."""
+        return keep ** torch.arange(len(x) - 1, -1, -1, device=x.device, dtype=x.dtype)

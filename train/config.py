@@ -100,6 +100,9 @@ class ModelConfig:
     """V_th of the LIF neurons; of gated ones, at the start."""
     readout_keep: float = 0.8
     """Fraction of the readout membrane kept per tick."""
+    readout: Literal["tanh-of-sum", "tanh-per-tick"] = "tanh-of-sum"
+    """tanh-of-sum (FSVAE): image = tanh of the leaky sum over ticks. tanh-per-tick (the GLIF VAE's
+    code): leaky sum of tanh, images in [0, 1]; no neuron does that, so it cannot be exported."""
     readout_init: float = 1.0
     """Initial readout weights as a share of torch's default. At 1 (FSVAE) the first images lie far
     in tanh's saturation and learning starts there; 0.1 starts in its middle."""

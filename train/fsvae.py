@@ -34,7 +34,7 @@ class Output:
     """What a training or evaluation pass gives."""
 
     image: Tensor
-    """(N, C, H, W) in (-1, 1)."""
+    """(N, C, H, W) in (-1, 1); not bounded with readout tanh-per-tick."""
     posterior: Tensor
     """zeta of the posterior, spikes (T, N, C*k)."""
     prior: Tensor
@@ -102,6 +102,8 @@ class FSVAE(Model):
         x = dense(z).unflatten(2, self.bottom)
         for conv in convs:
             x = conv(x)
+        if self.config.readout == "tanh-per-tick":
+            return 2 * readout.tanh_per_tick(x) - 1
         return torch.tanh(readout(x))
 
     def pick(self, zeta: Tensor, choice: Tensor) -> Tensor:

@@ -184,3 +184,19 @@ def test_frozen_parameters_stay_and_learned_ones_move_without_decay():
 def test_settings_that_do_not_go_together_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
         validate(RunConfig(model=ModelConfig(**changes)))
+
+
+def test_readout_of_the_glif_vae_s_code():
+    """A leaky sum of tanh, a tick at a time."""
+    config = ModelConfig(kind="glif", image_size=8, hidden=(4, 4), latent=4, k=2, bottleneck=(4, 4),
+                         ticks=3, threshold=0.5, readout="tanh-per-tick")
+    model = FSVAE(config, torch.Generator().manual_seed(0)).eval()
+    *_, readout = model.decoder
+    x = torch.randint(0, 2, (3, 2, 4, 8, 8), generator=torch.Generator().manual_seed(1)).float()
+    u = 0.0
+    for t in range(3):
+        u = 0.8 * u + torch.tanh(readout.current(x[t:t + 1])[0] + readout.bias[:, None, None])
+    # 0.8 is 3277/4096 in the neuron's register.
+    torch.testing.assert_close(readout.tanh_per_tick(x), u, atol=1e-3, rtol=0)
+    z = torch.zeros(3, 1, 4)
+    assert float(model.decode(z).detach().min()) >= -2 * 2.44 - 1
