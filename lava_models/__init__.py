@@ -1,7 +1,7 @@
 """Runs: model.net to a Lava process graph, images, counts and a report. No torch in here.
 
-Reading order: netfile, hdf5, schedule, latents, synapse, sums, reference, rule30, processes/,
-graph, compare, counts, report, run_lava, energy_report; battery tests the random bits.
+Reading order: netfile, hdf5, schedule, latents, synapse, sums, neurons, reference, rule30,
+processes/, graph, compare, counts, report, run_lava, energy_report; battery tests the random bits.
 """
 
 from lava_models.files import UserError

@@ -19,7 +19,7 @@ import numpy as np
 from lava_models import runtime
 from lava_models.netfile import NetFile
 from lava_models.reference import Reference
-from lava_models.rule30 import POPULATIONS, ChipBits
+from lava_models.rule30 import POPULATIONS, ChipBits, Ring
 from lava_models.schedule import (
     FEEDBACK,
     SELECTION,
@@ -145,6 +145,7 @@ def choose_lanes(net: NetFile, mode: str, samples: int, available: int) -> int:
 def choose_record(net: NetFile, mode: str, lanes: int) -> int:
     """How many samples per lane to record, so that the recordings stay small."""
     neurons = sum(math.prod(layer.shape) for _, layer in net.named_layers())
+    neurons += sum(Ring(net.latent * net.random_bits).sizes)
     per_sample = lanes * schedule_for(net, mode).period * neurons // 8
     return max(1, RECORD_BYTES // per_sample)
 

@@ -212,7 +212,7 @@ class NetFile:
     input_scale: float
     """Pixels in [-1, 1] enter as round(x * input_scale)."""
     output_scale: float
-    """image = tanh(readout voltage / output_scale)."""
+    """image = tanh(readout voltage / output_scale); without tanh where there is an offset."""
     provenance: str
     """JSON: how the file came to be."""
     encoder: tuple[Layer, ...]

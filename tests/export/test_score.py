@@ -15,6 +15,7 @@ from export.curve import Point, describe, learning_curve, predict_epochs
 from export.finetune import finetune_command
 from export.operations import ann_operations, operations, published_operations
 from export.score import score_command
+from export.score_table import cost_table, deployment, table
 from lava_models import Reference, UserError, read_net
 from lava_models.rule30 import ChipBits
 from train.activity import Activity, fan_out, neuron_counts, recording, synops
@@ -155,14 +156,20 @@ def test_net_of_another_model_is_refused(scored, digits_run, tmp_path):
 
 def test_tables_in_the_repository_are_the_commands():
     """README's and the card's tables are what score-fsvae made of its record, to the letter."""
-    from export.score_table import deployment, table
-
     folder = Path(__file__).parents[2]
     card = folder / "lava_models" / "pretrained"
     record = json.loads((card / "scores.json").read_text())
     for text in ((folder / "README.md").read_text(), (card / "README.md").read_text()):
         assert "\n".join(table(record)) in text
         assert all(line in text for line in deployment(record))
+
+
+def test_table_of_the_models_is_the_command_s():
+    """README's table of what every model takes on a chip is score-fsvae's, to the letter."""
+    folder = Path(__file__).parents[2]
+    record = json.loads((folder / ".readme" / "models.json").read_text())
+    assert {row["kind"] for row in record["rows"]} == {"fsvae", "glif", "poisson", "ann"}
+    assert "\n".join(cost_table(record)) in (folder / "README.md").read_text()
 
 
 def test_curve_goes_through_all_stages(scored):

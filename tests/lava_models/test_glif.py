@@ -9,8 +9,10 @@ import pytest
 
 from lava_models import ChipBits, Dense, Glif, UserError, encode_images, read_net, write_net
 from lava_models.compare import compare_with_reference
+from lava_models.cost import GATED, cost_of_run, energy_section, load_hardware
 from lava_models.graph import run_graph
 from lava_models.loihi.board import check_for_chip
+from lava_models.loihi.proof import expect
 from lava_models.netfile import lif_obstacles, membrane_bound
 from lava_models.reference import LayerCell
 from lava_models.schedule import dilate_decay
@@ -117,3 +119,16 @@ def test_obstacles_one_at_a_time():
             ("gain", np.array([[4096, 1, 1], [4095, 1, 1]]), "conductance c_t")):
         found = lif_obstacles(**{**lif, name: value})
         assert len(found) == 1 and found[0].startswith(said)
+
+
+def test_cost_gives_them_more_state_and_says_that_it_is_a_guess(gated_net_factory, net_factory):
+    costs = []
+    for net in (net_factory(), gated_net_factory()):
+        counts = expect(net, "generate", ChipBits.of(net, "generate", 0), 0, 2, None).counts
+        costs.append(cost_of_run(net, "generate", 2, counts, None, load_hardware()))
+    plain, gated = costs
+    assert energy_section(gated)["assumptions"][-1] == GATED
+    assert GATED not in energy_section(plain)["assumptions"]
+    for a, b in zip(plain.fit.layers, gated.fit.layers, strict=True):
+        words = 3 if a.part in ("prior", "decoder") else 1
+        assert [words * core.neurons for core in a.cores] == [core.neurons for core in b.cores]
