@@ -1,6 +1,7 @@
-"""train-fsvae: train a Fully Spiking VAE.
+"""train-fsvae: train a Fully Spiking VAE or one of its relatives.
 
     train-fsvae --dataset mnist --data-dir data --download
+    train-fsvae --model poisson --dataset mnist --data-dir data
     train-fsvae --dataset digits --epochs 5
     train-fsvae --run-dir runs/mnist-0 --resume
 """
@@ -71,8 +72,8 @@ def claim(run_dir: Path, *, resume: bool, force: bool) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """Train a Fully Spiking VAE. Flags win over --config, that wins over the preset; the
-    defaults below are those of the preset chosen."""
+    """Train a Fully Spiking VAE, a relative of it, or the ANN. Flags win over --config, that wins
+    over the preset; the defaults below are those of the preset and the model chosen."""
 
     run: RunConfig
     preset: str | None = None
@@ -127,12 +128,14 @@ def _base(known: argparse.Namespace) -> RunConfig:
         raise UserError(f"unknown preset '{name}'{nearest(name, shipped)}; "
                         f"known: {', '.join(sorted(shipped))}")
     base = load_toml(shipped[name].read_text(), f"preset {name}", RunConfig())
-    # What a model wants otherwise than the FSVAE, of any data set and of this one.
-    for more in (known.model, f"{known.model}-{base.dataset}"):
-        if more in presets("models"):
-            base = load_toml(presets("models")[more].read_text(), f"preset {more}", base)
+    own, kind = None, known.model
     if known.config is not None:
         if not known.config.is_file():
             raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        base = load_toml(known.config.read_text(), str(known.config), base)
-    return base
+        own = known.config.read_text()
+        kind = kind or load_toml(own, str(known.config), base).model.kind
+    # What a model wants otherwise than the FSVAE, of any data set and of this one.
+    for more in (kind, f"{kind}-{base.dataset}"):
+        if more in presets("models"):
+            base = load_toml(presets("models")[more].read_text(), f"preset {more}", base)
+    return base if own is None else load_toml(own, str(known.config), base)

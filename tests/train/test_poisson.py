@@ -158,13 +158,16 @@ def test_run_leaves_dictionary_rates_and_numbers(tmp_path):
     assert "validation_silent_units" in row and "validation_counts_per_image" in row
 
 
-def test_presets_of_the_model_go_over_those_of_the_data_set():
+def test_presets_of_the_model_go_over_those_of_the_data_set(tmp_path):
     config = parse(["--dataset", "mnist", "--model", "poisson", "--lr", "1e-3"]).run
     assert (config.model.image_size, config.model.latent) == (28, 512)
     assert (config.optim.optimizer, config.optim.lr, config.optim.clip) == ("adamax", 1e-3, 1000)
     patches = parse(["--dataset", "cifar10", "--model", "poisson"]).run
     assert patches.crops == 4 and patches.model.poisson.whiten and patches.model.image_channels == 1
-    for each in (config, patches):
+    (tmp_path / "mine.toml").write_text('[model]\nkind = "poisson"\nlatent = 99\n')
+    mine = parse(["--dataset", "mnist", "--config", str(tmp_path / "mine.toml")]).run
+    assert (mine.model.kind, mine.model.latent, mine.model.image_size) == ("poisson", 99, 28)
+    for each in (config, patches, mine):
         validate(each)
 
 
