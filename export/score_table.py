@@ -60,6 +60,11 @@ def _work(work: dict, spiking: bool) -> str:
     return " + ".join(parts)
 
 
+def _micro(value: float) -> str:
+    """Joules as microjoules, to three digits."""
+    return f"{value * 1e6:,.0f}" if value >= 1e-4 else f"{value * 1e6:.3g}"
+
+
 def _millions(count: float) -> str:
     return f"{count / 1e6:.1f}" if count >= 1e6 else f"{count / 1e6:.2g}"
 
@@ -71,7 +76,8 @@ def cost_rows(record: dict) -> list[list[str]]:
     for row in record["rows"]:
         for mode, cost in (row.get("cost") or {}).items():
             energy = cost["energy_j"]
-            spread = f"{energy['low'] * 1e6:.3g} to {energy['high'] * 1e6:.3g}"
+            low, value, high = (_micro(energy[key]) for key in ("low", "value", "high"))
+            spread = f"{low} to {high}"
             frechet = f"{row['frechet']['train_bn']:.2f}" if row["frechet"] else "-"
             counted = ["-"] * 5
             if "spikes" in cost:
@@ -83,7 +89,7 @@ def cost_rows(record: dict) -> list[list[str]]:
             out.append([
                 _kind(row), mode, *(("-", frechet) if mode == "generate" else
                                     (f"{row['reconstruction']:.4f}", "-")),
-                *counted, f"{energy['value'] * 1e6:.3g} ({spread})",
+                *counted, f"{value} ({spread})",
                 row["trained"] if mode == "reconstruct" else ""])
     return out
 
