@@ -77,7 +77,7 @@ def cost_rows(record: dict) -> list[list[str]]:
         for mode, cost in (row.get("cost") or {}).items():
             energy = cost["energy_j"]
             low, value, high = (_micro(energy[key]) for key in ("low", "value", "high"))
-            spread = f"{low} to {high}"
+            spread = f"{value} ({low} to {high})"
             frechet = f"{row['frechet']['train_bn']:.2f}" if row["frechet"] else "-"
             counted = ["-"] * 5
             if "spikes" in cost:
@@ -85,11 +85,11 @@ def cost_rows(record: dict) -> list[list[str]]:
                 counted = [str(cost["timesteps"]), f"{cost['spikes']:,.0f}",
                            f"{cost['synops'] / 1e3:,.0f}", f"{share:.0%}", str(cost["cores"])]
             else:
-                spread += " (arithmetic only)"
+                spread += ", arithmetic only"
             out.append([
                 _kind(row), mode, *(("-", frechet) if mode == "generate" else
                                     (f"{row['reconstruction']:.4f}", "-")),
-                *counted, f"{value} ({spread})",
+                *counted, spread,
                 row["trained"] if mode == "reconstruct" else ""])
     return out
 
