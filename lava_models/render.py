@@ -80,8 +80,9 @@ def facts(record: dict) -> list[tuple[str, str]]:
             "nothing is fed back)")),
         ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
         ("timesteps run", f"{work['timesteps_run']}"),
-        ("cores", f"{fit['cores']} on {fit['chips']} of {fit['board_chips']} chips, "
-         f"{fit['convolutions']} convolutions; most in {fit['binds']}"),
+        ("cores", f"{fit['cores']} on {fit['chips']} of {fit['board_chips']} chips"
+         + (f", {fit['convolutions']} convolutions" if other is not None else "")
+         + f"; most in {fit['binds']}"),
     ]
     if other is not None:
         rows += [

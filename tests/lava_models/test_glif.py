@@ -49,16 +49,15 @@ def test_reference_is_the_definition_in_plain_integers(gated_net_factory, dilati
         assert 10 < total < 60
 
 
-@pytest.mark.parametrize("mode", ["reconstruct", "generate"])
-@pytest.mark.parametrize("lag", [1, 4])
+@pytest.mark.parametrize(("mode", "lag"), [("reconstruct", 1), ("generate", 4)])
 def test_lava_equals_the_reference_back_to_back(gated_net_factory, mode, lag):
     net = gated_net_factory(lag=lag, ticks=6, seed=lag)
     images = None
     if mode == "reconstruct":
-        images = encode_images(net, np.random.default_rng(1).uniform(-1, 1, (4, 1, 8, 8)))
+        images = encode_images(net, np.random.default_rng(1).uniform(-1, 1, (3, 1, 8, 8)))
     bits = ChipBits.of(net, mode, 3)
     for graph, lanes in (("stock", 1), ("fused", 2)):
-        run = run_graph(net, mode, bits, 4, images, graph=graph, lanes=lanes)
+        run = run_graph(net, mode, bits, 3, images, graph=graph, lanes=lanes)
         verdict = compare_with_reference(run, net, mode, bits, images)
         assert verdict.equal, str(verdict)
         assert all(run.raster(name).any() for name in run.spikes)
