@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lava_models.netfile import lif_obstacles
+from lava_models.layers import lif_obstacles
 from train.blocks import Conv, ConvT
 from train.fsvae import FSVAE
 from train.glif import Glif

@@ -14,16 +14,7 @@ import numpy as np
 from export.fold import FloatGlif, FloatLayer
 from hw_configs import Chip
 from lava_models.files import UserError
-from lava_models.netfile import (
-    Conv,
-    ConvT,
-    Dense,
-    Glif,
-    Layer,
-    Lif,
-    fan_in_bound,
-    membrane_bound,
-)
+from lava_models.layers import Conv, ConvT, Dense, Glif, Layer, Lif, fan_in_bound, membrane_bound
 
 WEIGHT_MAX = 254
 """Largest weight used: even, and valid in mixed-sign and single-sign layers alike."""

@@ -84,7 +84,8 @@ def sweep_command(arguments: list[str]) -> int:
 def _sweep(command: Command, arguments: list[str]) -> int:
     import json
 
-    from export.score import forms, score_form
+    from export.forms import forms
+    from export.scoring import score_form
     from lava_models.console import make_console
     from lava_models.files import replacing
     from train.autoencoder import load_autoencoder

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from export.translate import Translation
 from lava_models.latents import Selection
-from lava_models.netfile import LIF_CAN, Glif, NetFile, Neuron
+from lava_models.layers import LIF_CAN, Glif, Neuron
+from lava_models.netfile import NetFile
 
 
 def layer_table(translation: Translation) -> Group:
@@ -36,8 +37,9 @@ def layer_table(translation: Translation) -> Group:
         "error: rms of rounding and clipping over rms of the weights. port, v: worst synaptic sum "
         "and membrane over what the register holds. scale: kept share of the least-error scale; "
         f"reduced in {', '.join(limited) or 'no layer'}.\n"
-        + f"image in: {round(net.input_scale)} steps either side of 0." * net.loops, style="dim")
-    draws = draw_table(net.selection) if net.loops else _thinning(net)
+        + f"image in: {round(net.input_scale)} steps either side of 0." * (net.poisson is None),
+        style="dim")
+    draws = _thinning(net) if net.poisson else draw_table(net.selection)
     return Group(table, notes, *_gated(translation), draws)
 
 

@@ -20,6 +20,7 @@ from hw_configs import (
     load_mac,
     names,
 )
+from lava_models.description import describe
 from lava_models.energy import (
     KINDS,
     Activity,
@@ -31,8 +32,9 @@ from lava_models.energy import (
 )
 from lava_models.files import UserError
 from lava_models.fit import COLUMNS, Fit, LayerFit, fit, other_form
-from lava_models.netfile import Dense, Layer, NetFile
-from lava_models.network import FORMS, GATED_STATE_WORDS, Network, describe
+from lava_models.layers import Dense, Layer
+from lava_models.netfile import NetFile
+from lava_models.network import FORMS, GATED_STATE_WORDS, Network
 from lava_models.synapse import unroll
 
 SHIPPED = Path(__file__).parent / "pretrained" / "cost.json"
@@ -254,14 +256,14 @@ def multiply_accumulates(net: NetFile, mode: str) -> int:
     decoder = sum(map(macs, net.decoder))
     if mode == "generate":
         return decoder
-    if not net.loops:
+    if net.poisson is not None:
         return _host_macs(net) + net.poisson.encoder[-1].weight.size + decoder
     return sum(map(macs, net.encoder)) + macs(net.encoder[-1]) + decoder  # mean and variance
 
 
 def host_work(net: NetFile, mode: str) -> str:
     """What the host computes in a run, in words."""
-    if net.loops:
+    if net.poisson is None:
         return "image encoding, tanh of the readout"
     encoder = (f"the encoder ({_host_macs(net):,} multiply-accumulates per image) and its "
                "exponential, ")

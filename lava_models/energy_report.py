@@ -237,7 +237,7 @@ def _compare(command: Command) -> int:
 def _fit(command: Command) -> int:
     from lava_models.console import make_console
     from lava_models.cost import cost_at_rate, fit_section, load_hardware, place
-    from lava_models.network import to_toml
+    from lava_models.description import to_toml
     from lava_models.netx import read_network
     from lava_models.render import decoder_forms, fit_to_terminal, interval
 

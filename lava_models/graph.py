@@ -172,7 +172,7 @@ class Graph:
     def build(self, bits: ChipBits, images: np.ndarray | None) -> Graph:
         upstream = None if images is None else self._images(images)
         # One tick neuron per layer carries its bias, and whatever else of its input never changes.
-        if not self.net.loops and images is None:
+        if self.net.poisson is not None and images is None:
             self.constants[SELECTION] = self.net.poisson.prior
         with_bias = clocked(self.net, self.mode)
         self.clocked = [n for n in self.order if n in with_bias or n in self.constants]
@@ -215,7 +215,7 @@ class Graph:
         selection = LatentSelection(
             channels=net.latent, selection=net.selection, silencers=len(last_ticks),
             schedule=schedule, lanes=self.lanes,
-            message_bits=0 if net.loops else INPUT_MESSAGE_BITS, **more)
+            message_bits=INPUT_MESSAGE_BITS if net.poisson else 0, **more)
         if self.clock is not None and more:
             self.clock.s_out.connect(selection.tick)
         silence = self._clock(list(self.ahead[SELECTION] + schedule.dilation * last_ticks),

@@ -10,7 +10,7 @@ Each part is a NetX description in its own group, with NetX's own field names:
     /layer              hard link to /encoder/layer, which stock netx.hdf5.Network runs
 
 A Poisson VAE has no encoder, posterior and prior but /host: what the host computes, and the
-prior's chances. A gated neuron is neuron/type = GLIF with the arrays of netfile.Glif, which NetX
+prior's chances. A gated neuron is neuron/type = GLIF with the arrays of layers.Glif, which NetX
 does not know.
 """
 
@@ -25,19 +25,8 @@ import h5py
 import numpy as np
 
 from lava_models.files import UserError, replacing
-from lava_models.netfile import (
-    PARTS,
-    Conv,
-    ConvT,
-    Dense,
-    Glif,
-    HostLayer,
-    Layer,
-    Lif,
-    NetFile,
-    Neuron,
-    PoissonLatents,
-)
+from lava_models.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
+from lava_models.netfile import PARTS, HostLayer, NetFile, PoissonLatents
 
 FORMAT = "fsvae-netx"
 FORMAT_VERSION = 1
@@ -57,11 +46,11 @@ def write_net(net: NetFile, path: Path) -> None:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
         for name in _ATTRIBUTES:
             file.attrs[name] = getattr(net, name)
-        for part in PARTS if net.loops else PARTS[-1:]:
+        for part in net.parts:
             group = file.create_group(f"{part}/layer")
             for i, layer in enumerate(_netx_sequence(net, part)):
                 _write_layer(group.create_group(str(i)), layer)
-        if net.loops:
+        if net.poisson is None:
             file["layer"] = file["encoder/layer"]
         else:
             _write_host(file.create_group("host"), net)

@@ -11,9 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from lava_models.description import describe, read_description
 from lava_models.files import UserError
 from lava_models.hdf5 import FORMAT, read_net
-from lava_models.network import LayerDescription, Network, describe, read_description
+from lava_models.network import LayerDescription, Network
 
 SYNAPSES = ("dense", "conv")
 

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from lava_models.netfile import Glif, Layer
+from lava_models.layers import Glif, Layer
 from lava_models.schedule import dilate_decay
 
 PIECE = 16384
@@ -28,7 +28,7 @@ def make_neurons(layer: Layer, dilation: int) -> LifNeurons | GlifNeurons:
 
 
 class LifNeurons:
-    """netfile.Lif."""
+    """layers.Lif."""
 
     def __init__(self, layer: Layer, dilation: int) -> None:
         self.spiking, self.dilation = layer.neuron.spiking, dilation
@@ -59,7 +59,7 @@ class LifNeurons:
 
 
 class GlifNeurons:
-    """netfile.Glif."""
+    """layers.Glif."""
 
     spiking = True
 

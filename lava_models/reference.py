@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lava_models.host import host_chances
-from lava_models.netfile import Layer, NetFile
+from lava_models.layers import Layer
+from lava_models.netfile import NetFile
 from lava_models.neurons import make_neurons
 from lava_models.schedule import SELECTION, latent_part, layer_order, schedule_for
 from lava_models.sums import make_sums
@@ -21,14 +22,14 @@ from lava_models.sums import make_sums
 def encode_images(net: NetFile, images: np.ndarray) -> np.ndarray:
     """Float images in [-1, 1] (B, C, H, W) to the graded spikes of the input: int32 (B, C*H*W), or
     (B, K) chances of Poisson latents."""
-    if not net.loops:
+    if net.poisson is not None:
         return host_chances(net, images)
     return np.round(images * net.input_scale).astype(np.int32).reshape(len(images), -1)
 
 
 def decode_images(net: NetFile, voltage: np.ndarray) -> np.ndarray:
     """Readout voltages (B, C*H*W) to images in [-1, 1], float32 (B, C, H, W)."""
-    if not net.loops:
+    if net.output_offset is not None:
         image = np.clip(voltage / net.output_scale + net.output_offset, -1, 1)
         return image.astype(np.float32).reshape(-1, *net.image_shape)
     return np.tanh(voltage / net.output_scale).astype(np.float32).reshape(-1, *net.image_shape)
@@ -81,7 +82,7 @@ class Reference:
         watched = [n for n in self.spiking if watch is None or n in watch]
         spikes = {n: np.empty((net.ticks, self._size(n), batch), bool) for n in watched}
         frames = None if images is None else np.ascontiguousarray(images.T)
-        if frames is None and not net.loops:
+        if frames is None and net.poisson is not None:
             frames = net.poisson.prior[:, None]  # constants on the chip
         for tick in range(net.ticks):
             signal = frames

@@ -114,7 +114,7 @@ def layer_order(net: NetFile, mode: str) -> list[str]:
 
 def clocked(net: NetFile, mode: str) -> list[str]:
     """Layers that have a tick neuron: those with a bias, and latents of constant chances."""
-    layers, drawn = dict(net.named_layers()), not net.loops and mode == "generate"
+    layers, drawn = dict(net.named_layers()), net.poisson is not None and mode == "generate"
     return [name for name in layer_order(net, mode)
             if (drawn if name == SELECTION else layers[name].bias.any())]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lava_models.netfile import Conv, ConvT, Layer
+from lava_models.layers import Conv, ConvT, Layer
 from lava_models.synapse import subpixel
 
 

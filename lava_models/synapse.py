@@ -9,7 +9,7 @@ from scipy import sparse
 
 from lava_models.files import UserError
 from lava_models.latents import Selection, Thinning
-from lava_models.netfile import Conv, ConvT, Layer
+from lava_models.layers import Conv, ConvT, Layer
 
 
 def unroll(layer: Layer) -> sparse.csr_matrix:

@@ -15,10 +15,10 @@ import numpy as np
 import tomli
 
 from hw_configs import load_board, load_constants, names
+from lava_models.description import read_description
 from lava_models.energy import Activity, Estimate, Interval, LayerActivity, estimate
 from lava_models.files import UserError
 from lava_models.fit import Fit, fit, published_differences
-from lava_models.network import read_description
 
 JUDGE = "pilotnet-lif"
 BOARD = "oheogulch"

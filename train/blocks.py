@@ -114,7 +114,7 @@ class Readout(ConvT):
     convolved once. (T, N, C, H, W) -> (N, C', H, W).
     """
 
-    def __init__(self, inputs: int, outputs: int, neuron: Lif | Glif) -> None:
+    def __init__(self, inputs: int, outputs: int, neuron: Lif) -> None:
         super().__init__(inputs, outputs, neuron, stride=1)
         bound = (9 * outputs) ** -0.5  # torch's default for a transposed convolution
         self.bias = torch.nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))

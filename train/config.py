@@ -1,6 +1,7 @@
 """Every setting of a training run, as frozen dataclasses; the sentence under a field is its help.
 
-Order of precedence: field default, data-set preset (train/presets/*.toml), --config FILE, flags.
+Order of precedence: field default, data-set preset (train/presets/*.toml), what the model wants
+otherwise (train/presets/models/*.toml), --config FILE, flags.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
 
 import tomli
 import tyro
@@ -18,9 +19,8 @@ import tyro
 from train.files import UserError
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
-
-
-KINDS = ("fsvae", "glif", "poisson", "ann")
+Kind = Literal["fsvae", "glif", "poisson", "ann"]
+KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class GlifConfig:
 
 @dataclass(frozen=True)
 class PoissonConfig:
-    """The Poisson VAE (Vafai et al. 2024); only with --model poisson."""
+    """The Poisson VAE (Vafaii et al. 2024); only with --model poisson."""
 
     encoder: Literal["linear", "conv"] = "linear"
     """linear: one matrix; conv: stride-2 convolutions (--hidden), then one."""
@@ -72,8 +72,7 @@ class PoissonConfig:
 class ModelConfig:
     """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
 
-    kind: Annotated[Literal["fsvae", "glif", "poisson", "ann"],
-                    tyro.conf.arg(name="model")] = "fsvae"
+    kind: Annotated[Kind, tyro.conf.arg(name="model")] = "fsvae"
     """fsvae; glif: the same with gated neurons; poisson: the Poisson VAE; ann: the FSVAE authors'
     VAE without spikes that they compare with."""
     glif: GlifConfig = field(default_factory=GlifConfig)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from train import kernels
 from train.config import GlifConfig
-from train.neuron import Surrogate, _restore, _rows
+from train.glif_kernels import fire_gated, fire_gated_backward
+from train.neuron import Surrogate, from_rows, to_rows
 from train.norm import TdBN
 
 INITIAL_GATES = {"alpha": 0.55, "beta": 0.65, "gamma": 0.55}
@@ -64,33 +64,33 @@ class _Spike(torch.autograd.Function):
 
 
 class _Compiled(torch.autograd.Function):
-    """The same in the CPU's compiled loops (train.kernels)."""
+    """The same in the CPU's compiled loops (train.glif_kernels)."""
 
     @staticmethod
     def forward(ctx, x: Tensor, u0: Tensor | None, surrogate: Surrogate, *values: Tensor
                 ) -> tuple[Tensor, Tensor]:
-        currents = _rows(x)
-        before = torch.zeros_like(currents[0]) if u0 is None else _rows(u0[None])[0]
+        currents = to_rows(x)
+        before = torch.zeros_like(currents[0]) if u0 is None else to_rows(u0[None])[0]
         after = before.clone()
         arrays = [v.contiguous() for v in values]
-        spikes = kernels.fire_gated(currents.numpy(), after.numpy(), *(a.numpy() for a in arrays))
+        spikes = fire_gated(currents.numpy(), after.numpy(), *(a.numpy() for a in arrays))
         ctx.save_for_backward(currents, before, *arrays)
         ctx.surrogate, ctx.shape, ctx.fresh = surrogate, x.shape, u0 is None
         shape = (len(spikes), *x.shape[1:])
-        return (_restore(torch.from_numpy(spikes), shape),
-                _restore(after[None], (1, *x.shape[1:]))[0])
+        return (from_rows(torch.from_numpy(spikes), shape),
+                from_rows(after[None], (1, *x.shape[1:]))[0])
 
     @staticmethod
     def backward(ctx, grad_spikes: Tensor, grad_u: Tensor):
         currents, before, *values = ctx.saved_tensors
-        surrogate, carry = ctx.surrogate, _rows(grad_u[None])[0].clone()
-        grad, sums = kernels.fire_gated_backward(
-            currents.numpy(), before.numpy(), _rows(grad_spikes).numpy(), carry.numpy(),
+        surrogate, carry = ctx.surrogate, to_rows(grad_u[None])[0].clone()
+        grad, sums = fire_gated_backward(
+            currents.numpy(), before.numpy(), to_rows(grad_spikes).numpy(), carry.numpy(),
             ctx.fresh, (surrogate.shape, 0.0, surrogate.width, surrogate.tau),
             *(v.numpy() for v in values))
         of_values = torch.from_numpy(sums).to(grad_u.dtype)
-        grad_u0 = None if ctx.fresh else _restore(carry[None], (1, *ctx.shape[1:]))[0]
-        return (_restore(torch.from_numpy(grad), ctx.shape), grad_u0, None, *of_values[:5],
+        grad_u0 = None if ctx.fresh else from_rows(carry[None], (1, *ctx.shape[1:]))[0]
+        return (from_rows(torch.from_numpy(grad), ctx.shape), grad_u0, None, *of_values[:5],
                 of_values[5:])
 
 
@@ -153,6 +153,7 @@ class Glif(torch.nn.Module):
             subtract = (1 - gamma) * torch.sigmoid(self.reset)
         if "beta" not in self.fixed:
             gain = 1 - beta * (1 - torch.sigmoid(self.conductance).T)
+
         def spread(v: Tensor) -> Tensor:
             return v.expand(*v.shape[:-1], self.channels)
 

@@ -30,7 +30,7 @@ SHAPES = ("rectangle", "triangle", "exponential")
 SERIAL = 1 << 16
 """Below so many values threads cost more than they bring."""
 
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def keep_memory() -> None:
@@ -51,7 +51,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
-def _share(work: Callable[[int, int], object], rows: int, values: int) -> list:
+def share_rows(work: Callable[[int, int], object], rows: int, values: int) -> list:
     """Call work(first, last) on ranges of rows that together are all of them; results in order."""
     threads = 1 if values < SERIAL else min(torch.get_num_threads(), rows)
     if threads == 1:
@@ -62,7 +62,7 @@ def _share(work: Callable[[int, int], object], rows: int, values: int) -> list:
 
 def channel_sums(x: np.ndarray) -> np.ndarray:
     """Sum and sum of squares per channel of x float32 (rows, C): float64 (2, C)."""
-    return sum(_share(lambda a, b: _channel_sums(x[a:b]), len(x), x.size))
+    return sum(share_rows(lambda a, b: _channel_sums(x[a:b]), len(x), x.size))
 
 
 def fire(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r: np.ndarray, ticks: int,
@@ -78,20 +78,20 @@ def fire(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r: np.ndarray, tick
     """
     rows, channels = r.shape
     spikes = np.empty((ticks, rows, channels), np.float32)
-    x, r, flat = _flat(x), r.reshape(-1), _flat(spikes)
-    gain, shift = _tile(gain), _tile(shift)
+    x, r, flat = flat_rows(x), r.reshape(-1), flat_rows(spikes)
+    gain, shift = tile(gain), tile(shift)
 
-    _share(lambda a, b: _fire(a * channels, b * channels, x, gain, shift, r, flat, scale, keep,
+    share_rows(lambda a, b: _fire(a * channels, b * channels, x, gain, shift, r, flat, scale, keep,
                               threshold, leaks, _narrow(keep)), rows, spikes.size)
     return spikes
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
+def flat_rows(x: np.ndarray) -> np.ndarray:
     """(T, R, C) as (T, R * C)."""
     return x.reshape(len(x), -1)
 
 
-def _tile(values: np.ndarray) -> np.ndarray:
+def tile(values: np.ndarray) -> np.ndarray:
     """Per-channel values repeated to a block."""
     return np.tile(values, max(1, BLOCK // len(values)))
 
@@ -120,13 +120,13 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
     """
     ticks, rows, channels = grad_spikes.shape
     grad = np.empty_like(x)
-    x, r0, above, carry, out = (_flat(x), r0.reshape(-1), _flat(grad_spikes), grad_r.reshape(-1),
-                                _flat(grad))
-    gain, shift = _tile(gain), _tile(shift)
+    x, above, out = (flat_rows(values) for values in (x, grad_spikes, grad))
+    r0, carry = r0.reshape(-1), grad_r.reshape(-1)
+    gain, shift = tile(gain), tile(shift)
 
     shape, *sizes = surrogate
     slope = SHAPES.index(shape), *map(np.float32, sizes)
-    sums = sum(_share(
+    sums = sum(share_rows(
         lambda a, b: _fire_backward(a * channels, b * channels, x, gain, shift, r0, above, carry,
                                     out, scale, keep, threshold, leaks, _narrow(keep), *slope,
                                     through),
@@ -134,68 +134,12 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
     return grad, sums.reshape(2, -1, channels).sum(axis=1)
 
 
-def fire_gated(x: np.ndarray, u: np.ndarray, keep: np.ndarray, leak: np.ndarray,
-               reset: np.ndarray, subtract: np.ndarray, threshold: np.ndarray,
-               gain: np.ndarray) -> np.ndarray:
-    """Spikes float32 (T, R, C) of gated neurons (train.glif); u (R, C) is updated.
-
-    Args:
-        x: currents float32 (T or 1, R, C).
-        u: membranes before the reset, float32.
-        keep, leak, reset, subtract, threshold: of GlifValues, float32 (C,).
-        gain: float32 (T, C).
-    """
-    rows, channels = u.shape
-    spikes = np.empty((len(gain), rows, channels), np.float32)
-    x, u, flat = _flat(x), u.reshape(-1), _flat(spikes)
-    values = [_tile(v) for v in (keep, leak, reset, subtract, threshold)]
-    gain = np.stack([_tile(row) for row in gain])
-    _share(lambda a, b: _fire_gated(a * channels, b * channels, x, u, flat, *values, gain), rows,
-           spikes.size)
-    return spikes
-
-
-def fire_gated_backward(x: np.ndarray, u0: np.ndarray, grad_spikes: np.ndarray,
-                        grad_u: np.ndarray, fresh: bool,
-                        surrogate: tuple[str, float, float, float],
-                        *values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients of `fire_gated` with respect to x and, summed per channel, to its values.
-
-    Args:
-        x, values: as in `fire_gated`.
-        u0: membranes before the first tick.
-        grad_spikes: float32 (T, R, C).
-        grad_u: gradient of the membranes after the last tick, float32 (R, C); becomes that of the
-            membranes before the first.
-        fresh: whether there is nothing before the first tick, where no gradient goes.
-        surrogate: as in `fire_backward`, its center counted from the threshold.
-
-    Returns:
-        the gradient of the shape of x, and float64 (5 + T, C): of keep, leak, reset, subtract,
-        threshold and gain.
-    """
-    ticks, rows, channels = grad_spikes.shape
-    grad = np.empty_like(x)
-    x, u0, above, carry, out = (_flat(x), u0.reshape(-1), _flat(grad_spikes), grad_u.reshape(-1),
-                                _flat(grad))
-    *values, gain = values
-    tiled = [_tile(v) for v in values]
-    gain = np.stack([_tile(row) for row in gain])
-    shape, *sizes = surrogate
-    slope = SHAPES.index(shape), *map(np.float32, sizes)
-    sums = sum(_share(
-        lambda a, b: _fire_gated_backward(a * channels, b * channels, x, u0, above, carry, out,
-                                          fresh, *tiled, gain, *slope),
-        rows, grad_spikes.size))
-    return grad, sums.reshape(5 + ticks, -1, channels).sum(axis=1)
-
-
 def affine(grad: np.ndarray, x: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray) -> None:
     """grad <- p * grad + q * x + w, all per channel; grad, x float32 (rows, C)."""
-    _share(lambda a, b: _affine(grad[a:b], x[a:b], p, q, w), len(grad), grad.size)
+    share_rows(lambda a, b: _affine(grad[a:b], x[a:b], p, q, w), len(grad), grad.size)
 
 
-@_jit
+@jit
 def _channel_sums(x):
     rows, channels = x.shape
     out = np.zeros((2, channels))
@@ -212,7 +156,7 @@ def _channel_sums(x):
 # them as long as the arrays are contiguous, hence `begin` and `end` in place of slices.
 
 
-@_jit
+@jit
 def _membrane(before, current, scale, keep, leaks, narrow):
     """The membrane after a tick, in grid units. Membranes are integers: float32 holds them and
     their product with a power of two; for any other fraction kept the product needs float64."""
@@ -228,7 +172,7 @@ def _membrane(before, current, scale, keep, leaks, narrow):
     return leaked + np.trunc(current * scale)
 
 
-@_jit
+@jit
 def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, narrow):
     ticks = len(spikes)
     still = len(x) == 1
@@ -246,8 +190,8 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, 
                 state[m] = np.float32(0) if over else v
 
 
-@_jit
-def _slope(v, out, unit, shape, center, width, tau):
+@jit
+def slope_of(v, out, unit, shape, center, width, tau):
     """train.neuron.Surrogate.derivative of membranes in grid units: a plain loop per shape, as
     LLVM does not vectorise one that chooses."""
     one = np.float32(1)
@@ -265,7 +209,7 @@ def _slope(v, out, unit, shape, center, width, tau):
             out[m] = low * np.exp(-abs(v[m] * unit - center) * steep)
 
 
-@_jit
+@jit
 def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
                    threshold, leaks, narrow, shape, center, width, tau, through):
     ticks = len(grad_spikes)
@@ -293,7 +237,7 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
             here, values = x[0 if still else t][first:first + size], v[t]
             above = grad_spikes[t][first:first + size]
             out = grad[0 if still else t][first:first + size]
-            _slope(values[:size], slope, unit, shape, center, width, tau)
+            slope_of(values[:size], slope, unit, shape, center, width, tau)
             for m in range(size):
                 stay = one
                 if through:
@@ -315,89 +259,7 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
     return sums
 
 
-@_jit
-def _gated(u, current, keep, leak, reset, subtract, threshold):
-    """The gated neuron's next membrane."""
-    if u > threshold:
-        return keep * (u * (np.float32(1) - reset)) - leak + current - subtract
-    return keep * u - leak + current
-
-
-@_jit
-def _fire_gated(begin, end, x, u, spikes, keep, leak, reset, subtract, threshold, gain):
-    ticks = len(spikes)
-    still = len(x) == 1
-    for first in range(begin, end, len(keep)):
-        size = min(len(keep), end - first)
-        state = u[first:first + size]
-        for t in range(ticks):
-            here, factor = x[0 if still else t][first:first + size], gain[t]
-            out = spikes[t][first:first + size]
-            for m in range(size):
-                v = _gated(state[m], factor[m] * here[m], keep[m], leak[m], reset[m], subtract[m],
-                           threshold[m])
-                out[m] = np.float32(1) if v > threshold[m] else np.float32(0)
-                state[m] = v
-
-
-@_jit
-def _fire_gated_backward(begin, end, x, u0, grad_spikes, grad_u, grad, fresh, keep, leak, reset,
-                         subtract, threshold, gain, shape, center, width, tau):
-    ticks = len(grad_spikes)
-    still = len(x) == 1
-    zero, one = np.float32(0), np.float32(1)
-    # Membranes before the first tick, then after each.
-    v = np.empty((ticks + 1, len(keep)), np.float32)
-    over, slope = np.empty(len(keep), np.float32), np.empty(len(keep), np.float32)
-    plain = np.empty(len(keep), np.float32)
-    sums = np.zeros((5 + ticks, len(keep)))
-    for first in range(begin, end, len(keep)):
-        size = min(len(keep), end - first)
-        v[0, :size] = u0[first:first + size]
-        for t in range(ticks):
-            here, factor = x[0 if still else t][first:first + size], gain[t]
-            before, after = v[t], v[t + 1]
-            for m in range(size):
-                after[m] = _gated(before[m], factor[m] * here[m], keep[m], leak[m], reset[m],
-                                  subtract[m], threshold[m])
-        # Gradient of the membrane one tick later, by its equation; that of the last from outside.
-        carry = grad_u[first:first + size]
-        later = np.zeros(size, np.float32)
-        plain[:size] = 0
-        for t in range(ticks - 1, -1 if fresh else -2, -1):
-            values = v[t + 1]
-            for m in range(size):
-                over[m] = values[m] - threshold[m]
-            _slope(over[:size], slope, one, shape, center, width, tau)
-            for m in range(size):
-                fired = one if over[m] > zero else zero
-                after = later[m]
-                above = grad_spikes[t][first + m] if t >= 0 else zero
-                of_spike = above - after * (keep[m] * reset[m] * values[m] + subtract[m])
-                stay = one - reset[m] * fired
-                of_u = of_spike * slope[m] + after * keep[m] * stay
-                if t == ticks - 1:
-                    of_u += carry[m]
-                sums[0, m] += after * values[m] * stay
-                sums[2, m] -= after * keep[m] * values[m] * fired
-                sums[3, m] -= after * fired
-                sums[4, m] -= of_spike * slope[m]
-                later[m] = of_u
-            if t < 0:
-                break
-            here, factor = x[0 if still else t][first:first + size], gain[t]
-            out, of_gain = grad[0 if still else t][first:first + size], sums[5 + t]
-            for m in range(size):
-                g = later[m]
-                sums[1, m] -= g
-                of_gain[m] += g * here[m]
-                plain[m] += g * factor[m]
-                out[m] = plain[m] if still else g * factor[m]
-        carry[:] = later
-    return sums
-
-
-@_jit
+@jit
 def _affine(grad, x, p, q, w):
     rows, channels = grad.shape
     for i in range(rows):

@@ -3,17 +3,20 @@ for what only some models do."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from PIL import Image
 from torch import Generator, Tensor, nn
 
-from train.config import ModelConfig
+from train.config import LossConfig, ModelConfig
 from train.files import UserError
+from train.losses import Losses
 from train.parallel import Ranks
 
 
-class Model(nn.Module):
-    """Base of the models; see train.models for what a subclass brings.
+class Model(nn.Module, ABC):
+    """Base of the models. Images are (N, C, H, W) in [-1, 1].
 
     Args:
         config: the model's settings.
@@ -28,8 +31,27 @@ class Model(nn.Module):
                 torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             self._build(config)
 
-    def _build(self, config: ModelConfig) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _build(self, c: ModelConfig) -> None:
+        """Make the layers; their weights are drawn from torch's own generator."""
+
+    @abstractmethod
+    def forward(self, image: Tensor, generator: Generator, loss: LossConfig | None = None,
+                chance: float = 0.0):
+        """Reconstruct images: an Output of the model's own, with `.image`.
+
+        Args:
+            generator: draws the latents.
+            loss, chance: of scheduled sampling; where there is none they do nothing.
+        """
+
+    @abstractmethod
+    def losses(self, output, image: Tensor, config: LossConfig) -> Losses:
+        """Loss of a batch of images and what `forward` gave for it."""
+
+    @abstractmethod
+    def generate(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Images (count, C, H, W) drawn from the prior, and their latents."""
 
     def share_batches(self, ranks: Ranks) -> None:
         """Train as one of several ranks from now on; a single one unless a model says otherwise.
@@ -51,9 +73,9 @@ class Model(nn.Module):
         """Called before each training step with the share of the training that is done."""
 
     def numbers(self, image: Tensor) -> dict[str, float]:
-        """More to record about validation images (N, C, H, W) after an epoch, by name."""
+        """More to record about validation images after an epoch, by name."""
         return {}
 
     def pictures(self, image: Tensor) -> dict[str, Image.Image]:
-        """More pictures, by name."""
+        """More pictures of them, by name."""
         return {}

@@ -1,10 +1,7 @@
-"""The models by the name that --model takes. A new one is a train.model.Model with these methods:
+"""The models by the name that --model takes.
 
-    forward(image, generator, loss_config, chance) -> its own Output, with .image
-    losses(output, image, loss_config) -> Losses
-    generate(count, generator) -> images, latents
-
-and what of Model's own it does otherwise. New neurons are a module like train.glif, used by FSVAE.
+A new model is a class here with what train.model.Model leaves open. New neurons are a module like
+train.glif, used by FSVAE.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class _FusedFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, gamma: Tensor | None, beta: Tensor | None, r0: Tensor | None,
                 neuron: "Lif", ticks: int) -> tuple[Tensor, Tensor]:
-        currents = _rows(x)
+        currents = to_rows(x)
         channels = currents.shape[2]
         ctx.neuron, ctx.shape, ctx.norm = neuron, x.shape, None
         if gamma is None:
@@ -130,23 +130,23 @@ class _FusedFunction(torch.autograd.Function):
             ctx.norm = mean, rstd, batch
         # In grid units membranes are integers.
         grid = ctx.grid = neuron.grid
-        before = torch.zeros_like(currents[0]) if r0 is None else _rows(r0[None])[0] * grid.scale
+        before = torch.zeros_like(currents[0]) if r0 is None else to_rows(r0[None])[0] * grid.scale
         after = before.clone()
         spikes = kernels.fire(currents.numpy(), gain.numpy(), shift.numpy(), after.numpy(), ticks,
                               grid.scale, grid.keep, grid.threshold, grid.leaks)
         ctx.save_for_backward(currents, gain, shift, before)
         shape = (ticks, *x.shape[1:])
-        return _restore(torch.from_numpy(spikes), shape), _restore(
+        return from_rows(torch.from_numpy(spikes), shape), from_rows(
             after[None] / grid.scale, (1, *x.shape[1:]))[0]
 
     @staticmethod
     def backward(ctx, grad_spikes: Tensor, grad_r: Tensor):
         currents, gain, shift, before = ctx.saved_tensors
         neuron, surrogate, grid = ctx.neuron, ctx.neuron.surrogate, ctx.grid
-        carry = _rows(grad_r[None])[0].clone()
+        carry = to_rows(grad_r[None])[0].clone()
         grad, sums = kernels.fire_backward(
             currents.numpy(), gain.numpy(), shift.numpy(), before.numpy(),
-            _rows(grad_spikes).numpy(), carry.numpy(), grid.scale, grid.keep, grid.threshold,
+            to_rows(grad_spikes).numpy(), carry.numpy(), grid.scale, grid.keep, grid.threshold,
             grid.leaks,
             (surrogate.shape, surrogate.center, surrogate.width, surrogate.tau),
             neuron.reset_gradient == "through")
@@ -167,18 +167,20 @@ class _FusedFunction(torch.autograd.Function):
             channels = len(gain)
             kernels.affine(grad.reshape(-1, channels), currents.reshape(-1, channels).numpy(),
                            gain.numpy(), q.numpy(), w.numpy())
-        grad_r0 = _restore(carry[None], (1, *ctx.shape[1:]))[0] if ctx.needs_input_grad[3] else None
-        return (_restore(torch.from_numpy(grad), ctx.shape), grad_gamma, grad_beta, grad_r0, None,
+        grad_r0 = None
+        if ctx.needs_input_grad[3]:
+            grad_r0 = from_rows(carry[None], (1, *ctx.shape[1:]))[0]
+        return (from_rows(torch.from_numpy(grad), ctx.shape), grad_gamma, grad_beta, grad_r0, None,
                 None)
 
 
-def _rows(x: Tensor) -> Tensor:
+def to_rows(x: Tensor) -> Tensor:
     """(T, N, C, ...) as contiguous (T, rows, C), channels last."""
     return x.movedim(2, -1).contiguous().view(len(x), -1, x.shape[2])
 
 
-def _restore(rows: Tensor, shape: torch.Size) -> Tensor:
-    """Inverse of `_rows`, without copying."""
+def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Inverse of `to_rows`, without copying."""
     return rows.view(*shape[:2], *shape[3:], shape[2]).movedim(-1, 2)
 
 

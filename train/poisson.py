@@ -1,4 +1,4 @@
-"""The Poisson VAE (Vafai et al., NeurIPS 2024): latents are spike counts.
+"""The Poisson VAE (Vafaii et al., NeurIPS 2024): latents are spike counts.
 
     r = exp(rho)                       prior rates, learned
     lambda = r * delta, log delta = encoder(x)

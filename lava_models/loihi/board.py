@@ -6,7 +6,8 @@ import os
 
 from lava_models.files import UserError
 from lava_models.fit import Fit
-from lava_models.netfile import LIF_CAN, Glif, NetFile
+from lava_models.layers import LIF_CAN, Glif
+from lava_models.netfile import NetFile
 from lava_models.schedule import schedule_for
 
 ENVIRONMENT = ("SLURM", "NOSLURM", "PARTITION", "BOARD", "LOIHI_GEN", "NXSDKHOST", "HOST_BINARY",

@@ -81,6 +81,7 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     from lava_models.console import make_console
     from lava_models.cost import cost_of_run, place
     from lava_models.counts import pixels_used
+    from lava_models.description import describe
     from lava_models.images import load_images
     from lava_models.loihi.board import check_for_chip, use_board
     from lava_models.loihi.graph import (
@@ -92,7 +93,6 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     from lava_models.loihi.measure import Profilers, measured_section
     from lava_models.loihi.proof import compare_with_expected, expect
     from lava_models.meters import MachineMeters
-    from lava_models.network import describe
     from lava_models.reference import encode_images
     from lava_models.results import Finished, save_run
     from lava_models.rule30 import ChipBits

@@ -19,8 +19,8 @@ from lava.proc.sparse.process import Sparse
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from lava_models.netfile import Conv as ConvLayer
-from lava_models.netfile import ConvT, Glif, Layer
+from lava_models.layers import Conv as ConvLayer
+from lava_models.layers import ConvT, Glif, Layer
 from lava_models.processes.glif import GLIF
 from lava_models.reference import LayerCell
 from lava_models.schedule import Schedule, dilate_decay

@@ -13,8 +13,8 @@ from export.translate import translate
 from hw_configs import load_chip
 from lava_models import Glif, Lif, read_net
 from lava_models.cost import load_hardware, place
+from lava_models.description import describe
 from lava_models.loihi.board import check_for_chip
-from lava_models.network import describe
 from train.checkpoint import load_model
 from train.config import GlifConfig, ModelConfig
 from train.fsvae import FSVAE

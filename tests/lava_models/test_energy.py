@@ -13,6 +13,7 @@ from hw_configs import load_board, load_constants, names
 from lava_models import ChipBits
 from lava_models.cost import cost_of_run, load_hardware, multiply_accumulates
 from lava_models.counts import count_run, pixels_used
+from lava_models.description import describe
 from lava_models.energy import (
     Interval,
     activity_at_rate,
@@ -24,7 +25,7 @@ from lava_models.files import UserError
 from lava_models.fit import fit
 from lava_models.graph import run_graph
 from lava_models.meters import MachineMeters
-from lava_models.network import LayerDescription, Network, describe
+from lava_models.network import LayerDescription, Network
 from lava_models.synapse import unroll
 from lava_models.validation import measured_run, page, predict
 

@@ -9,16 +9,11 @@ import pytest
 
 from hw_configs import load_board, names
 from lava_models.cost import load_hardware, place
+from lava_models.description import describe, read_description, to_toml
 from lava_models.energy import _by_core, _convolution_reach
 from lava_models.files import UserError
 from lava_models.fit import fit, other_form, published_differences
-from lava_models.network import (
-    LayerDescription,
-    Network,
-    describe,
-    read_description,
-    to_toml,
-)
+from lava_models.network import LayerDescription, Network
 from lava_models.validation import published_networks
 
 BOARD = load_board("oheogulch")

@@ -11,9 +11,9 @@ from lava_models import ChipBits, Dense, Glif, UserError, encode_images, read_ne
 from lava_models.compare import compare_with_reference
 from lava_models.cost import GATED, cost_of_run, energy_section, load_hardware
 from lava_models.graph import run_graph
+from lava_models.layers import lif_obstacles, membrane_bound
 from lava_models.loihi.board import check_for_chip
 from lava_models.loihi.proof import expect
-from lava_models.netfile import lif_obstacles, membrane_bound
 from lava_models.reference import LayerCell
 from lava_models.schedule import dilate_decay
 

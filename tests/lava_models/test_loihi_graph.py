@@ -13,12 +13,12 @@ import pytest
 
 from hw_configs import load_board
 from lava_models import ChipBits, encode_images
+from lava_models.description import describe
 from lava_models.files import UserError
 from lava_models.fit import fit
 from lava_models.loihi.board import check_for_chip, use_board
 from lava_models.loihi.graph import OfflineGraph, run_on_chip
 from lava_models.loihi.proof import compare_with_expected, expect
-from lava_models.network import describe
 from lava_models.schedule import SELECTION
 
 

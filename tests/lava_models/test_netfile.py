@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lava_models import Lif, UserError, read_net, write_net
-from lava_models.netfile import fan_in_bound, membrane_bound
+from lava_models.layers import fan_in_bound, membrane_bound
 from lava_models.synapse import neuron_bias, unroll
 
 

@@ -12,11 +12,11 @@ from scipy import stats
 from lava_models import ChipBits, Reference, UserError, encode_images, read_net, write_net
 from lava_models.compare import compare_with_reference
 from lava_models.counts import count_run, pixels_used
+from lava_models.description import describe, read_description, to_toml
 from lava_models.fit import fit
 from lava_models.graph import run_graph
 from lava_models.host import host_rates
 from lava_models.latents import HostBits, Thinning
-from lava_models.network import describe, read_description, to_toml
 from lava_models.report import read_report
 from lava_models.run_lava import run_lava_command
 from lava_models.schedule import SELECTION, schedule_for
