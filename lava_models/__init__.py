@@ -1,6 +1,6 @@
 """Runs: model.net to a Lava process graph, images, counts and a report. No torch in here.
 
-Reading order: netfile, hdf5, schedule, latents, synapse, sums, neurons, reference, rule30,
+Reading order: layers, latents, netfile, hdf5, schedule, synapse, sums, neurons, reference, rule30,
 processes/, graph, compare, counts, report, run_lava, energy_report; battery tests the random bits.
 """
 

@@ -38,7 +38,8 @@ from lava_models.network import FORMS, GATED_STATE_WORDS, Network
 from lava_models.synapse import unroll
 
 SHIPPED = Path(__file__).parent / "pretrained" / "cost.json"
-"""What run-lava said of the network that comes with the package."""
+"""What the network that comes with the package takes: the counts and energies of its row in
+score-fsvae's record, tests/export/test_score.py holds them together."""
 DEFAULT_CONSTANTS = "loihi1-davies2018"
 LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
 """Boards tried when none is named, small to large."""

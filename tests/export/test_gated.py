@@ -11,7 +11,7 @@ from export.fold import fold
 from export.quantize import quantize
 from export.translate import translate
 from hw_configs import load_chip
-from lava_models import Glif, Lif, read_net
+from lava_models import Glif, Lif, UserError, read_net
 from lava_models.cost import load_hardware, place
 from lava_models.description import describe
 from lava_models.loihi.board import check_for_chip
@@ -88,6 +88,15 @@ def test_chip_safe_is_a_lif_network():
     assert {type(layer.neuron) for _, layer in net.named_layers()} == {Lif}
     placed, _, _ = place(describe(net, "generate"), load_hardware())
     check_for_chip(net, "generate", placed)
+
+
+def test_readout_that_no_neuron_has_is_refused(tmp_path):
+    from train.cli import train_command
+
+    train_command([*TRAIN, "--readout", "tanh-per-tick", "--limit-batches", "1", "--run-dir",
+                   str(tmp_path / "run")])
+    with pytest.raises(UserError, match="no neuron takes a tanh at every tick"):
+        export_command([str(tmp_path / "run" / "model.pt")])
 
 
 def test_whole_command(tmp_path, capsys):

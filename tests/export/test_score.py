@@ -172,6 +172,22 @@ def test_table_of_the_models_is_the_command_s():
     assert "\n".join(cost_table(record)) in (folder / "README.md").read_text()
 
 
+def test_cost_of_the_shipped_network_is_that_of_the_table():
+    """What reports of other networks show beside their own; the file's hash ties it to the network."""
+    from lava_models.cost import SHIPPED, file_sha256
+
+    known = json.loads(SHIPPED.read_text())
+    assert known["net_sha256"] == file_sha256(SHIPPED.with_name("mnist.net"))
+    record = json.loads((Path(__file__).parents[2] / ".readme" / "models.json").read_text())
+    row = next(r for r in record["rows"] if (r["kind"], r["form"]) == ("fsvae", "chip"))
+    assert known["reconstruction"] == pytest.approx(row["reconstruction"], abs=1e-4)
+    for mode in ("reconstruct", "generate"):
+        for key in ("spikes", "synops"):
+            assert known[mode][key] == round(row["cost"][mode][key])
+        assert known[mode]["energy_per_sample_j"]["value"] == pytest.approx(
+            row["cost"][mode]["energy_j"]["value"])
+
+
 def test_curve_goes_through_all_stages(scored):
     _, config, state = load_model(scored / "integer" / "model.pt")
     curve = learning_curve(config, state)
