@@ -25,8 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 import numpy as np
 
 from lava_models import ChipBits, NetFile, Reference, encode_images, read_net
-from lava_models.graph import INPUT_MESSAGE_BITS, MOST_LANES, run_graph
-from lava_models.schedule import Schedule
+from lava_models.graph.lava_graph import INPUT_MESSAGE_BITS, MOST_LANES, run_graph
+from lava_models.net.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def main() -> None:
     import tyro
     from rich.table import Table
 
-    from lava_models.console import make_console
+    from lava_models.commands.console import make_console
 
     command = tyro.cli(Command, config=(tyro.conf.PositionalRequiredArgs,))
     logging.disable(logging.WARNING)

@@ -27,10 +27,10 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__)
 
 import torch
 
+from train.backends.compiled import keep_memory
 from train.config import LossConfig, ModelConfig, RunConfig, load_toml, presets
-from train.fsvae import FSVAE
-from train.kernels import keep_memory
-from train.neuron import Lif
+from train.layers.neuron import Lif
+from train.models.fsvae import FSVAE
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def peer_step(folder: Path, config: ModelConfig, batch: int, device: str) -> Cal
 
 class OtherProcess:
     """A peer's step in a process of its own, so that nothing we set (the C library's memory, see
-    train.kernels.keep_memory) helps or harms it. A call takes the step's time and a message."""
+    train.backends.compiled.keep_memory) helps or harms it. A call takes the step's time and a
+    message."""
 
     def __init__(self, folder: Path, config: ModelConfig, batch: int, device: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -180,7 +181,7 @@ def main() -> None:
     import tyro
     from rich.table import Table
 
-    from lava_models.console import make_console
+    from lava_models.commands.console import make_console
 
     command = tyro.cli(Command)
     torch.set_num_threads(command.threads or os.cpu_count())

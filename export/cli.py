@@ -66,9 +66,9 @@ def export_command(arguments: list[str]) -> int:
     from export.table import layer_table
     from export.translate import default_random_bits, translate
     from hw_configs import load_chip
-    from lava_models.console import make_console
-    from lava_models.hdf5 import read_net, write_net
-    from lava_models.netfile import NetFile
+    from lava_models.commands.console import make_console
+    from lava_models.net.hdf5 import read_net, write_net
+    from lava_models.net.netfile import NetFile
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
     from train.files import UserError as TrainUserError

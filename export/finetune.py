@@ -4,7 +4,7 @@
     export-netx runs/mnist-0/integer/model.pt
 
 Scales are chosen once, from the float model, as export-netx would; from then on weights, biases,
-thresholds and leaks of the forward pass are the integers of the file (train/integers.py).
+thresholds and leaks of the forward pass are the integers of the file (train/layers/integers.py).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def finetune_command(arguments: list[str]) -> int:
 
 
 def _finetune(command: Command, arguments: list[str]) -> int:
-    from lava_models.console import make_console
+    from lava_models.commands.console import make_console
     from train.checkpoint import load_model
     from train.cli import claim
     from train.config import validate

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lava_models.layers import lif_obstacles
-from train.blocks import Conv, ConvT
-from train.fsvae import FSVAE
-from train.glif import Glif
-from train.integers import IntegerLif
+from lava_models.net.layers import lif_obstacles
+from train.layers.blocks import Conv, ConvT
+from train.layers.glif import Glif
+from train.layers.integers import IntegerLif
+from train.models.fsvae import FSVAE
 
 
 @dataclass(frozen=True)
 class FloatGlif:
-    """Gated neurons as they act (train.glif.GlifValues), float64 per channel."""
+    """Gated neurons as they act (train.layers.glif.GlifValues), float64 per channel."""
 
     keep: np.ndarray
     leak: np.ndarray

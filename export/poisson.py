@@ -18,9 +18,9 @@ from export.fold import FloatLayer
 from export.quantize import Quantized, quantize
 from hw_configs import Chip
 from lava_models.files import UserError
-from lava_models.latents import Thinning
-from lava_models.netfile import HostLayer, NetFile, PoissonLatents
-from train.poisson import PoissonVae
+from lava_models.net.latents import Thinning
+from lava_models.net.netfile import HostLayer, NetFile, PoissonLatents
+from train.models.poisson import PoissonVae
 
 NEGLIGIBLE = 1e-3
 """Units stay at their mean as long as what their rates change in the images is, together, less than

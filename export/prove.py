@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lava_models.compare import Comparison, compare_with_reference
-from lava_models.graph import run_graph
-from lava_models.netfile import NetFile
-from lava_models.reference import Reference, decode_images, encode_images
-from lava_models.rule30 import ChipBits
-from lava_models.schedule import MODES
-from train.fsvae import FSVAE
+from lava_models.graph.compare import Comparison, compare_with_reference
+from lava_models.graph.lava_graph import run_graph
+from lava_models.net.netfile import NetFile
+from lava_models.net.schedule import MODES
+from lava_models.reference.rule30 import ChipBits
+from lava_models.reference.simulator import Reference, decode_images, encode_images
+from train.models.fsvae import FSVAE
 
 BATCH = 64
 

@@ -2,7 +2,7 @@
 
 w_int = 2 * round(s * w / 2), b_int = 2 * round(s * b / 2), vth = round(s * V_th). The scale s is
 the one with the least error for the weights that are there; then it is reduced until the worst
-case of every register fits (interval bound over the integers, lava_models.netfile).
+case of every register fits (interval bound over the integers, lava_models.net.netfile).
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import numpy as np
 from export.fold import FloatGlif, FloatLayer
 from hw_configs import Chip
 from lava_models.files import UserError
-from lava_models.layers import Conv, ConvT, Dense, Glif, Layer, Lif, fan_in_bound, membrane_bound
+from lava_models.net.layers import (
+    Conv,
+    ConvT,
+    Dense,
+    Glif,
+    Layer,
+    Lif,
+    fan_in_bound,
+    membrane_bound,
+)
 
 WEIGHT_MAX = 254
 """Largest weight used: even, and valid in mixed-sign and single-sign layers alike."""

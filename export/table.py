@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from export.translate import Translation
-from lava_models.latents import Selection
-from lava_models.layers import LIF_CAN, Glif, Neuron
-from lava_models.netfile import NetFile
+from lava_models.net.latents import Selection
+from lava_models.net.layers import LIF_CAN, Glif, Neuron
+from lava_models.net.netfile import NetFile
 
 
 def layer_table(translation: Translation) -> Group:

@@ -11,11 +11,11 @@ from export.fold import fold
 from export.poisson import translate_poisson
 from export.quantize import Quantized, quantize, quantize_first
 from hw_configs import Chip
-from lava_models.netfile import PARTS, NetFile
+from lava_models.net.netfile import PARTS, NetFile
 from train.config import ModelConfig
-from train.fsvae import FSVAE
-from train.model import Model
-from train.poisson import PoissonVae
+from train.models.base import Model
+from train.models.fsvae import FSVAE
+from train.models.poisson import PoissonVae
 
 LEAST_RANDOM_BITS, INEXACT_RANDOM_BITS = 4, 8
 POISSON_RANDOM_BITS = 12

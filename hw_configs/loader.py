@@ -95,7 +95,7 @@ class CoreLimits:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a timestep waits for; see lava_models.energy."""
+    """What a timestep waits for; see lava_models.cost.energy."""
 
     synop: Quantity = _in("ns")
     """One synop on a neurocore."""

@@ -5,13 +5,13 @@ processes/, graph, compare, counts, report, run_lava, energy_report; battery tes
 """
 
 from lava_models.files import UserError
-from lava_models.hdf5 import read_net, write_net
-from lava_models.latents import HostBits, Selection
-from lava_models.layers import Conv, ConvT, Dense, Glif, Lif
-from lava_models.netfile import NetFile
-from lava_models.reference import Reference, decode_images, encode_images
-from lava_models.rule30 import ChipBits
-from lava_models.schedule import Schedule, schedule_for
+from lava_models.net.hdf5 import read_net, write_net
+from lava_models.net.latents import HostBits, Selection
+from lava_models.net.layers import Conv, ConvT, Dense, Glif, Lif
+from lava_models.net.netfile import NetFile
+from lava_models.net.schedule import Schedule, schedule_for
+from lava_models.reference.rule30 import ChipBits
+from lava_models.reference.simulator import Reference, decode_images, encode_images
 
 __all__ = [
     "ChipBits", "Conv", "ConvT", "Dense", "Glif", "HostBits", "Lif", "NetFile", "Reference",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from lava_models import Conv, ConvT, Dense, Glif, Lif, NetFile
-from lava_models.latents import Thinning
-from lava_models.netfile import PARTS, HostLayer, PoissonLatents
+from lava_models.net.latents import Thinning
+from lava_models.net.netfile import PARTS, HostLayer, PoissonLatents
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

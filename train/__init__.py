@@ -1,6 +1,6 @@
-"""Learns: the Fully Spiking VAE on lava-dl SLAYER blocks, and its training.
+"""Learns: the Fully Spiking VAE and its relatives on lava-dl SLAYER blocks, and their training.
 
-Reading order: config, neuron, norm, blocks, fsvae, losses, data, trainer, cli; then the other
-models (glif, poisson, ann, all of model's kind and named in models), integers (quantisation-aware training), activity (spikes
-and synops), autoencoder, scores.
+Wings, each importing only those named before it: backends (what runs a layer's neurons), layers
+(synapses, neurons, normalisation), models (fsvae and its relatives). Beside them config, data,
+trainer, checkpoint and cli.
 """

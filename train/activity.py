@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from train.blocks import ConvT
-from train.fsvae import FSVAE
+from train.layers.blocks import ConvT
+from train.models.fsvae import FSVAE
 
 SELECTION = "selection"
 

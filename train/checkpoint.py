@@ -19,8 +19,8 @@ import torch
 
 from train.config import RunConfig, from_dict, validate
 from train.files import UserError, replacing
-from train.model import Model
-from train.models import build_model
+from train.models.base import Model
+from train.models.build import build_model
 
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1

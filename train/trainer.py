@@ -26,14 +26,14 @@ from torchvision.utils import make_grid
 
 from train import checkpoint
 from train.activity import fan_out, recording, synops
+from train.backends.compiled import keep_memory
 from train.config import OptimConfig, RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
 from train.files import UserError, replacing
-from train.glif import Glif
-from train.kernels import keep_memory
-from train.losses import Losses
-from train.model import Model
-from train.models import build_model
+from train.layers.glif import Glif
+from train.models.base import Model
+from train.models.build import build_model
+from train.models.losses import Losses
 from train.parallel import Ranks, join
 
 CHECKPOINT_EVERY_S = 120.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from lava_models.cost.mapper import Fit
 from lava_models.files import UserError
-from lava_models.fit import Fit
-from lava_models.layers import LIF_CAN, Glif
-from lava_models.netfile import NetFile
-from lava_models.schedule import schedule_for
+from lava_models.net.layers import LIF_CAN, Glif
+from lava_models.net.netfile import NetFile
+from lava_models.net.schedule import schedule_for
 
 ENVIRONMENT = ("SLURM", "NOSLURM", "PARTITION", "BOARD", "LOIHI_GEN", "NXSDKHOST", "HOST_BINARY",
                "NXOPTIONS")
@@ -21,7 +21,7 @@ def require_extension() -> None:
     """
     from lava.utils import loihi
 
-    from lava_models.extension import require_all
+    from lava_models.loihi.extension import require_all
 
     if not loihi.is_installed():
         raise UserError(

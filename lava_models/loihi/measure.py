@@ -29,7 +29,7 @@ class Profilers:
         Raises:
             UserError: the extension lacks one.
         """
-        from lava_models.extension import load
+        from lava_models.loihi.extension import load
 
         return cls(load("Loihi2Power")(num_steps=steps), load("Loihi2ExecutionTime")(),
                    load("Loihi2Activity")(), load("Loihi2Memory")())
@@ -117,8 +117,9 @@ def _series(logger, name: str) -> np.ndarray:
     try:
         values = np.atleast_1d(np.asarray(getattr(logger, name), dtype=np.float64)).ravel()
     except (AttributeError, TypeError, ValueError):
-        raise UserError(f"--backend loihi2: {type(logger).__name__} has no series {name!r}; the "
-                        "installed release is not the one we know (lava_models/extension.py)") \
+        raise UserError(f"--backend loihi2: {type(logger).__name__} has no series {name!r}; "
+                        "the installed release is not the one we know "
+                        "(lava_models/loihi/extension.py)") \
             from None
     if not len(values) or not np.isfinite(values).all():
         raise UserError(f"--backend loihi2: {type(logger).__name__}.{name} is empty or not finite; "

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.compare import SIDE_BY_SIDE, fed_back
-from lava_models.graph import RING_COUNTED_FROM
-from lava_models.loihi.graph import ChipRun
-from lava_models.netfile import NetFile
-from lava_models.reference import Reference
-from lava_models.rule30 import ChipBits
-from lava_models.schedule import FEEDBACK, SELECTION, layer_order, schedule_for
+from lava_models.graph.compare import SIDE_BY_SIDE, fed_back
+from lava_models.graph.lava_graph import RING_COUNTED_FROM
+from lava_models.loihi.hardware_graph import ChipRun
+from lava_models.net.netfile import NetFile
+from lava_models.net.schedule import FEEDBACK, SELECTION, layer_order, schedule_for
+from lava_models.reference.rule30 import ChipBits
+from lava_models.reference.simulator import Reference
 
 MOST_DELAY = 8
 """Timesteps by which z may come late through its adapter."""

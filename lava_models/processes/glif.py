@@ -1,4 +1,4 @@
-"""GLIF: gated neurons (lava_models.layers.Glif) in fixed point, for the CPU.
+"""GLIF: gated neurons (lava_models.net.layers.Glif) in fixed point, for the CPU.
 
 Timestep by timestep, as a chip's microcode would: the reference goes from wave to wave. There is no
 such microcode in public, so nothing here runs on a chip.
@@ -17,8 +17,8 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from lava_models.layers import Glif
-from lava_models.schedule import Schedule, dilate_decay
+from lava_models.net.layers import Glif
+from lava_models.net.schedule import Schedule, dilate_decay
 
 
 class GLIF(AbstractProcess):

@@ -19,18 +19,18 @@ from lava.proc.sparse.process import Sparse
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from lava_models.layers import Conv as ConvLayer
-from lava_models.layers import ConvT, Glif, Layer
-from lava_models.processes.glif import GLIF
-from lava_models.reference import LayerCell
-from lava_models.schedule import Schedule, dilate_decay
-from lava_models.synapse import (
+from lava_models.net.layers import Conv as ConvLayer
+from lava_models.net.layers import ConvT, Glif, Layer
+from lava_models.net.schedule import Schedule, dilate_decay
+from lava_models.net.synapse import (
     neuron_bias,
     shared_kernel,
     split_bias,
     split_exponents,
     unroll,
 )
+from lava_models.processes.glif import GLIF
+from lava_models.reference.simulator import LayerCell
 
 
 class SpikingLayer(AbstractProcess):

@@ -1,4 +1,4 @@
-"""LatentSelection: one threshold neuron per latent channel draws z (lava_models.latents).
+"""LatentSelection: one threshold neuron per latent channel draws z (lava_models.net.latents).
 
 Where z is fed back it exists twice. One copy feeds the decoder. The other feeds z back and is
 silenced in the last L ticks of a sample, so that the next sample starts with z_0 = 0.
@@ -20,10 +20,10 @@ from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from scipy import sparse
 
-from lava_models.latents import Selection, Thinning
-from lava_models.rule30 import random_bits
-from lava_models.schedule import SELECTION, Schedule
-from lava_models.synapse import selection_synapses, split_exponents
+from lava_models.net.latents import Selection, Thinning
+from lava_models.net.schedule import SELECTION, Schedule
+from lava_models.net.synapse import selection_synapses, split_exponents
+from lava_models.reference.rule30 import random_bits
 
 
 class LatentSelection(AbstractProcess):

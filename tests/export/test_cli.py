@@ -34,7 +34,7 @@ def test_failed_proof_writes_nothing(model, tmp_path, monkeypatch, capsys):
     (tmp_path / "model.net").write_text("mine")
 
     def differs(run, *_):
-        from lava_models.compare import Comparison
+        from lava_models.graph.compare import Comparison
         return Comparison(run.steps, 1, 1, 1, "encoder.0, neuron 3, timestep 2")
 
     monkeypatch.setattr("export.prove.compare_with_reference", differs)

@@ -11,8 +11,8 @@ from export.cli import export_command
 from export.finetune import finetune_command
 from export.fold import fold
 from lava_models import UserError, read_net
-from train.ann import AnnVae
 from train.checkpoint import load, load_model, save
+from train.models.ann import AnnVae
 
 
 @pytest.fixture(scope="module")

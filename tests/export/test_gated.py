@@ -12,12 +12,12 @@ from export.quantize import quantize
 from export.translate import translate
 from hw_configs import load_chip
 from lava_models import Glif, Lif, UserError, read_net
-from lava_models.cost import load_hardware, place
-from lava_models.description import describe
+from lava_models.cost.describe import describe
+from lava_models.cost.estimates import load_hardware, place
 from lava_models.loihi.board import check_for_chip
 from train.checkpoint import load_model
 from train.config import GlifConfig, ModelConfig
-from train.fsvae import FSVAE
+from train.models.fsvae import FSVAE
 
 SMALL = ModelConfig(kind="glif", image_size=8, hidden=(4, 6), latent=6, k=4, bottleneck=(8, 12),
                     ticks=4, threshold=0.5)

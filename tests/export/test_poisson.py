@@ -12,11 +12,11 @@ from export.prove import deployment_error
 from export.translate import translate
 from hw_configs import load_chip
 from lava_models import UserError, read_net
-from lava_models.host import host_rates
+from lava_models.reference.host_encoder import host_rates
 from train.checkpoint import load_model
 from train.config import ModelConfig, PoissonConfig
 from train.data import load_images, to_float
-from train.poisson import PoissonVae
+from train.models.poisson import PoissonVae
 
 
 def make(**settings) -> PoissonVae:

@@ -13,7 +13,7 @@ from export.fold import FloatLayer
 from export.quantize import quantize, quantize_first
 from hw_configs import load_chip
 from lava_models import UserError
-from lava_models.layers import fan_in_bound, membrane_bound
+from lava_models.net.layers import fan_in_bound, membrane_bound
 
 CHIP = load_chip()
 

@@ -1,4 +1,4 @@
-"""A double of Intel's Loihi extension: the names lava_models.extension lists, and nothing else.
+"""A double of Intel's Loihi extension: the names lava_models.loihi.extension lists, nothing else.
 
 Adapters pass data on, on the CPU; profilers return the series they were given. `install` puts it in
 place for one test. What it shows is that our side is whole, not how a chip behaves.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lava_models.images import load_images as load_without_torch
+from lava_models.commands.test_images import load_images as load_without_torch
 from train.cli import parse
 from train.data import load_images, split_validation, to_float
 from train.files import UserError

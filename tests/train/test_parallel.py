@@ -14,7 +14,7 @@ from train.parallel import Ranks
 
 RUN = """
 import sys
-from train.neuron import Lif
+from train.layers.neuron import Lif
 if {operators}:  # the path other devices take
     Lif.runs_compiled = lambda self, current: False
 from train.cli import train_command

@@ -1,0 +1,200 @@
+"""score-fsvae: how good a model is, in floating point, in integers and on the chip's terms.
+
+    score-fsvae runs/mnist-0/model.pt --autoencoder mnist_64.pth
+    score-fsvae runs/mnist-0/integer/model.pt runs/ann/model.pt --autoencoder mnist_64.pth
+
+Every form of a model gets the same scores, so that what deployment costs is one line. The last form
+is the integer reference running model.net with the chip's own random bits: its spikes are Lava's
+(export-netx proves it).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lava_models.files import UserError, check_writable, run_command
+
+SHOWN = 64
+"""Generated images in a form's picture."""
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: score_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Score models: reconstruction error, Fréchet distances, firing rates, operations; for the
+    float model, the integer model, and the exported file on the chip's terms."""
+
+    models: tuple[Path, ...]
+    """model.pt files; a model.net beside one is scored with it."""
+    autoencoder: Path | None = None
+    """Autoencoder for the Fréchet distance: the FSVAE authors' file or one of train-autoencoder."""
+    inception: Path | None = None
+    """Inception v3's weights, for FID and Inception Score."""
+    samples: int = 5120
+    """Images generated for the distances."""
+    images: int | None = None
+    """Test images (default: all)."""
+    data_dir: Path | None = None
+    """Folder of the data set (default: the one each model was trained from)."""
+    seed: int = 0
+    """Seed of the latents."""
+    device: str = "cpu"
+    """Where PyTorch's forms run: cpu or cuda. Their energy is read there, if there is a meter."""
+    out: Path | None = None
+    """Where scores.json, scores.md and pictures go (default: scores/ beside the first model)."""
+
+
+def score_command(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    import tyro
+
+    command = tyro.cli(Command, args=arguments, prog="score-fsvae",
+                       config=(tyro.conf.PositionalRequiredArgs,))
+    if not command.models:
+        raise UserError("no model.pt given; train-fsvae makes one")
+    if command.samples < 2:
+        raise UserError(f"--samples {command.samples}: a distance needs at least 2")
+    if command.images is not None and command.images < 2:
+        raise UserError(f"--images {command.images}: expected at least 2")
+    from train.files import UserError as TrainUserError
+
+    try:
+        return _score(command, arguments)
+    except TrainUserError as error:
+        raise UserError(str(error)) from None
+
+
+def _score(command: Command, arguments: list[str]) -> int:
+    import json
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from export.scores.autoencoder import load_autoencoder
+    from export.scores.curve import describe, draw_curves, learning_curve
+    from export.scores.distances import Frechet, Inception
+    from export.scores.forms import forms
+    from export.scores.scoring import score_form
+    from export.scores.table import PUBLISHED, markdown, terminal
+    from lava_models.commands.console import make_console
+    from lava_models.files import replacing
+    from lava_models.report.pictures import save_grid
+    from train.checkpoint import load_model, provenance
+    from train.data import load_images, to_float
+    from train.trainer import pick_device
+
+    device = pick_device(command.device)
+    console = make_console()
+    loaded = [(path, *load_model(path)) for path in command.models]
+    first = loaded[0][2]
+    for path, _, config, _ in loaded:
+        same = (config.dataset, config.model.image_channels, config.model.image_size)
+        if same != (first.dataset, first.model.image_channels, first.model.image_size):
+            raise UserError(f"{path}: trained on {same}, the first model on {first.dataset}; score "
+                            "models of one data set at a time")
+    out = command.out or command.models[0].parent / "scores"
+    check_writable(out)
+    data = replace(first, data_dir=command.data_dir or first.data_dir)
+    test = to_float(load_images(data, "test", command.images))
+    frechet = inception = None
+    if command.autoencoder is not None:
+        frechet = Frechet(load_autoencoder(command.autoencoder), test)
+    if command.inception is not None:
+        inception = Inception.from_weights(command.inception, test)
+    console.print(f"scoring on {first.dataset}: {len(test)} test images, {command.samples} "
+                  f"generated, seed {command.seed}")
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(),
+               TextColumn("{task.completed}/{task.total} images"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        for path, model, config, state in loaded:
+            for form in forms(model, config, path, command.seed, float(test.square().mean()),
+                              device):
+                name = f"{path}: {form.name}"
+                task = progress.add_task(name, total=len(test) + command.samples)
+                scores, drawn = score_form(
+                    form, test, command.samples, frechet, inception,
+                    lambda n, task=task: progress.advance(task, n), command.seed)
+                progress.remove_task(task)
+                picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
+                save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
+                rows.append({"model": str(path), "kind": config.model.kind,
+                             "trained": history(config, state, form.name == "float"),
+                             "ticks": config.model.ticks, "lag": config.model.lag,
+                             "picture": picture, **asdict(scores)})
+                console.print(f"{name}: reconstruction {scores.reconstruction:.4f}"
+                              + (f", Fréchet {scores.frechet.train_bn:.2f} (train-mode "
+                                 f"autoencoder), {scores.frechet.eval_bn:.2f} (eval mode)"
+                                 if scores.frechet else ""))
+    record = {
+        "schema": "lava-fsvae-scores/1", "dataset": first.dataset, "test_images": len(test),
+        "samples": command.samples, "seed": command.seed,
+        "autoencoder": _source(command.autoencoder), "inception": _source(command.inception),
+        "rows": rows, "provenance": provenance(["score-fsvae", *arguments])}
+    # A Poisson VAE's error rises while the weight of its KL does: its curve predicts nothing.
+    curves = {str(path): learning_curve(config, state) for path, _, config, state in loaded
+              if config.model.kind != "poisson"}
+    published = [(name, error) for name, error, _ in PUBLISHED.get(first.dataset, ())]
+    draw_curves(curves, published, out / "curve.png")
+    record["curves"] = [f"{path}: {describe(curve, name, error)}" for path, curve in curves.items()
+                        for name, error in published if curve]
+    with replacing(out / "scores.json") as file:
+        file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    with replacing(out / "scores.md") as file:
+        file.write_text(markdown(record), "utf-8")
+    console.print(terminal(record))
+    console.print(f"table: {out / 'scores.md'}   first {SHOWN} samples of each form: "
+                  f"{out}/samples-*.png")
+    return 0
+
+
+def history(config, state: dict, in_float: bool = False) -> str:
+    """How a model was trained, in a phrase, with what it started from as far as that is there.
+
+    Args:
+        in_float: leave training in integers out.
+    """
+    phrases: list[tuple[int, str, str]] = []  # (how many, of what, the rest)
+    for number, what, rest in _stages(config, state, in_float):
+        if phrases and phrases[-1][1:] == (what, rest):
+            number += phrases.pop()[0]
+        phrases.append((number, what, rest))
+    return ", then ".join(
+        f"{number} {what[:-1] if number == 1 else what}{rest}" if number else rest
+        for number, what, rest in phrases)
+
+
+def _stages(config, state: dict, in_float: bool) -> list[tuple[int, str, str]]:
+    """Stages of training, the first one first, as (how many, of what, the rest)."""
+    from train.checkpoint import load_model
+
+    integer = config.model.arithmetic == "integer"
+    before: list[tuple[int, str, str]] = []
+    if config.start_from is not None:
+        before = [(0, "", "other weights")]
+        if config.start_from.is_file():
+            before = _stages(*load_model(config.start_from)[1:], in_float)
+        if integer and in_float:
+            return before
+    o, epochs = config.optim, state["epoch"]
+    ticks = "" if config.model.kind == "ann" else f" at T = {config.model.ticks}"
+    rest = f" of batch {o.batch_size}{ticks}{' in integers' * integer}"
+    if o.limit_batches is not None:
+        return [*before, (epochs * o.limit_batches, "steps", rest)]
+    return [*before, (epochs, "epochs", rest)]
+
+
+def _source(path: Path | None) -> dict | None:
+    import hashlib
+
+    return None if path is None else {
+        "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

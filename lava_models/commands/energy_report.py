@@ -1,0 +1,276 @@
+"""energy-report: read what a run cost, ask what a network would, compare two, check a record.
+
+    energy-report runs/digits-0/generate
+    energy-report runs/digits-0 --hw kapohopoint      # another board: modelled anew
+    energy-report RUN --compare OTHER --fail-over 5%
+    energy-report --fit net.toml --hw oheogulch       # cores, before anything is trained
+    energy-report check RUN                           # schema, sums, hashes
+    energy-report validate                            # the model against published measurements
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lava_models.files import UserError, replacing, run_command
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: energy_report_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Print the report of a run of run-lava and write it as Markdown and HTML beside the JSON.
+
+    `energy-report check RUN` checks a record; `energy-report validate` prints the model beside
+    published measurements.
+    """
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """A folder of run-lava, the run folder above it, or a report.json."""
+    hw: str | None = None
+    """Model cores, energy and time for this board: a name or a TOML file (default: the report's;
+    with --fit the smallest Loihi 2 board that holds the network)."""
+    constants: str | None = None
+    """Energy constants of the headline: a name or a TOML file (default: the report's)."""
+    convolutions: Literal["shared", "unrolled"] | None = None
+    """Form of the convolutions (default: the report's, or with --hw and --fit the one that takes
+    fewer cores)."""
+    compare: Path | None = None
+    """Another run: print the differences of every number."""
+    fail_over: str | None = None
+    """With --compare: exit code 1 when a number differs by more than this, e.g. 5%."""
+    fit: Path | None = None
+    """Instead of a run: a network description (TOML, JSON), a model.net, or any NetX file."""
+    mode: Literal["generate", "reconstruct"] = "reconstruct"
+    """With --fit and a model.net: which of its two graphs."""
+    rate: float | None = None
+    """With --fit: cost at this assumed firing rate, spikes per neuron and timestep."""
+    timesteps: int = 64
+    """With --fit and --rate: timesteps per sample."""
+    describe: Path | None = None
+    """With --fit: also write the network's description to this TOML file."""
+
+
+def find_reports(run: Path) -> list[Path]:
+    """The report.json files of a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run.is_file():
+        return [run]
+    found = [p for p in (run / "report" / "report.json", run / "report.json") if p.is_file()]
+    found = found or sorted(run.glob("*/report/report.json"))
+    if not found:
+        raise UserError(f"{run}: no report.json there; run-lava writes one")
+    return found
+
+
+def energy_report_command(arguments: list[str]) -> int:
+    """Run the command; 1 where numbers differ by more than --fail-over.
+
+    Raises:
+        UserError: no report, a damaged one, a wrong description or board.
+    """
+    if arguments[:1] == ["validate"] and len(arguments) == 1:
+        from lava_models.cost.validation import page
+
+        print(page(), end="")
+        return 0
+    if arguments[:1] == ["check"]:
+        if len(arguments) != 2:
+            raise UserError("check: expected one run or report.json after it")
+        return _check(Path(arguments[1]))
+    command = tyro.cli(Command, args=arguments, prog="energy-report")
+    if (command.run is None) == (command.fit is None):
+        raise UserError("expected a run of run-lava, or --fit and a network; energy-report --help "
+                        "says more")
+    if command.fail_over is not None and command.compare is None:
+        raise UserError(f"--fail-over {command.fail_over}: goes with --compare")
+    if command.fit is not None:
+        if command.compare is not None:
+            raise UserError("--compare: compares two runs; it does not go with --fit")
+        return _fit(command)
+    if command.rate is not None or command.describe is not None:
+        raise UserError("--rate and --describe go with --fit; a run has spikes of its own")
+    if command.compare is not None:
+        return _compare(command)
+    return _show(command)
+
+
+# --- one run ----------------------------------------------------------------------------------
+
+
+def _show(command: Command) -> int:
+    from lava_models.commands.console import make_console
+    from lava_models.report.record import read_report, write_report
+    from lava_models.report.render import to_terminal
+
+    console = make_console()
+    for path in find_reports(command.run):
+        record = read_report(path)
+        if command.hw or command.constants or command.convolutions:
+            record = _modelled_anew(record, path, command)
+            folder = path.parent / f"for-{_slug(record['fit']['board'])}"
+        else:
+            folder = path.parent
+        console.print(f"{path}")
+        console.print(to_terminal(record))
+        written = write_report(record, folder, path.parent.parent)
+        console.print(f"page: {written.with_suffix('.html')}   Markdown: "
+                      f"{written.with_suffix('.md')}\n")
+    return 0
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
+
+
+def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
+    """The record for another board, set of constants or form."""
+    from lava_models.cost.counts import load_counts
+    from lava_models.cost.estimates import cost_of_run, load_hardware
+    from lava_models.net.hdf5 import read_net
+    from lava_models.report.record import with_cost
+
+    net, counts = _inputs(record, path)
+    for file, key in ((net, "net_sha256"), (counts, "counts_sha256")):
+        _need_hash(file, record["inputs"][key], path)
+    board, form = command.hw, command.convolutions
+    if board is None:  # what is not asked for stays as it was
+        board, form = _board_of(record, path), form or record["fit"]["convolutions"]
+    hardware = load_hardware(board, command.constants or record["energy"]["constants"], form)
+    spikes, pixels = load_counts(counts)
+    work = record["work"]
+    return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
+                                         pixels, hardware, net.name))
+
+
+def _board_of(record: dict, path: Path) -> str:
+    """The shipped board a record was modelled for."""
+    from hw_configs import load_board, names
+
+    wanted = record["fit"]["board"]
+    for name in names("boards"):
+        if load_board(name).name == wanted:
+            return name
+    raise UserError(f"{path}: was modelled for {wanted!r}, which is no board that comes along; "
+                    "name its file with --hw")
+
+
+def _inputs(record: dict, path: Path) -> tuple[Path, Path]:
+    """model.net and the counts of a record; model.net also where the run folder was moved to."""
+    from lava_models.commands.run_lava import PRETRAINED
+
+    folder = path.parent.parent
+    net = Path(record["inputs"]["net"])
+    places = [net, folder.parent / net.name, PRETRAINED.parent / net.name]
+    return next((p for p in places if p.is_file()), net), folder / record["inputs"]["counts"]
+
+
+def _need_hash(file: Path, wanted: str, path: Path) -> None:
+    from lava_models.cost.estimates import file_sha256
+
+    if not file.is_file():
+        raise UserError(f"{path}: {file}, which it was made from, is not there")
+    if file_sha256(file) != wanted:
+        raise UserError(f"{path}: {file} is not the file it was made from (SHA-256 differs); run "
+                        "run-lava again")
+
+
+def _check(run: Path) -> int:
+    """Schema, sums and hashes of every report of a run."""
+    from lava_models.report.record import read_report
+
+    for path in find_reports(run):
+        record = read_report(path)
+        net, counts = _inputs(record, path)
+        _need_hash(net, record["inputs"]["net_sha256"], path)
+        _need_hash(counts, record["inputs"]["counts_sha256"], path)
+        print(f"{path}: schema, sums and hashes are right")
+    return 0
+
+
+# --- two runs ---------------------------------------------------------------------------------
+
+
+def _compare(command: Command) -> int:
+    from rich.table import Table
+
+    from lava_models.commands.console import make_console
+    from lava_models.report.differences import differences, parse_percent
+    from lava_models.report.record import read_report
+
+    limit = None if command.fail_over is None else parse_percent(command.fail_over)
+    console, worst = make_console(), 0.0
+    sides = [find_reports(run) for run in (command.run, command.compare)]
+    if len(sides[0]) != len(sides[1]):
+        raise UserError(f"{command.run} holds {len(sides[0])} reports, {command.compare} "
+                        f"{len(sides[1])}; name one mode's folder each")
+    for paths in zip(*sides):
+        rows = differences(*map(read_report, paths))
+        table = Table(title=f"{paths[0]} | {paths[1]}", title_justify="left")
+        for name in ("number", "first", "second", "difference"):
+            table.add_column(name, justify="left" if name == "number" else "right")
+        for row in rows:
+            table.add_row(row.name, row.first, row.second, row.shown)
+        console.print(table if rows else f"{paths[0]} | {paths[1]}: no number differs")
+        worst = max([worst, *(row.ratio for row in rows)])
+    if limit is not None and worst > limit:
+        console.print(f"differs by up to {worst:.1%}, more than {limit:.1%}")
+        return 1
+    return 0
+
+
+# --- a network before any run -----------------------------------------------------------------
+
+
+def _fit(command: Command) -> int:
+    from lava_models.commands.console import make_console
+    from lava_models.cost.describe import to_toml
+    from lava_models.cost.estimates import cost_at_rate, fit_section, load_hardware, place
+    from lava_models.cost.netx import read_network
+    from lava_models.report.render import decoder_forms, fit_to_terminal, interval
+
+    if command.rate is not None and not 0 <= command.rate <= 1:
+        raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")
+    if command.timesteps < 1:
+        raise UserError(f"--timesteps {command.timesteps}: expected at least 1")
+    console = make_console()
+    network = read_network(command.fit, command.mode)
+    hardware = load_hardware(command.hw, command.constants, command.convolutions)
+    best, other, form = place(network, hardware)
+    section = fit_section(best, other, form)
+    console.print(f"{network.name}: modelled, not run on hardware")
+    console.print(fit_to_terminal(section))
+    if other is not None:
+        console.print(f"with {section['other_form']['convolutions']} convolutions (shown: {form}): "
+                      f"{other.cores} cores on {other.chips} chips")
+        if {"decoder", "readout"} & section["cores_by_part"].keys():
+            console.print(f"decoder: {decoder_forms(section)}")
+    if command.rate is not None:
+        from lava_models.cost.estimates import energy_section, time_section
+
+        cost = cost_at_rate(network, command.rate, command.timesteps, hardware)
+        energy, time = energy_section(cost), time_section(cost)
+        step = {**time["chip_timestep_us"],
+                **{k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}}
+        console.print(
+            f"at an assumed {command.rate:g} spikes per neuron and timestep, {command.timesteps} "
+            f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
+            f" over all sets of constants\n  timestep at least {interval(step, 's')}")
+    if command.describe is not None:
+        shown = dataclasses.replace(best.network, name=network.name)
+        with replacing(command.describe) as file:
+            file.write_text(to_toml(shown), "utf-8")
+        console.print(f"description: {command.describe}")
+    return 0 if best.fits else 1

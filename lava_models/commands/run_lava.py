@@ -1,0 +1,249 @@
+"""run-lava: run a model.net as a Lava process graph; images, pictures and a report.
+
+    run-lava                             # 8 digits of the network that comes with the package
+    run-lava runs/digits-0/model.net --mode reconstruct --dataset digits
+    run-lava runs/mnist-0/model.net --samples 16 --seed 3
+    run-lava runs/mnist-0/model.net --backend loihi2 --dry-run
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
+from lava_models.files import UserError, check_writable, replacing, run_command
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained" / "mnist.net"
+"""What it is: the README.md beside it."""
+PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: run_lava_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Run a model.net as a Lava process graph and report what it did."""
+
+    net: Annotated[Path | None, tyro.conf.Positional] = None
+    """model.net of export-netx (default: the MNIST network that comes with this package)."""
+    backend: Literal["sim", "loihi2"] = "sim"
+    """sim: Lava's CPU simulator. loihi2: a chip, needs Intel's Loihi extension."""
+    mode: Literal["generate", "reconstruct"] = "generate"
+    """generate: images from the prior. reconstruct: test images through encoder and posterior."""
+    samples: int = 8
+    """Images to run, back to back."""
+    seed: int = 0
+    """Seed of the random bits: same seed, same spikes, same images."""
+    graph: Literal["fused", "stock"] = "fused"
+    """fused: one numpy model per layer, fast. stock: Lava's own processes only, as a chip's
+    compiler sees them. Same spikes."""
+    convolutions: Literal["unrolled", "shared"] = "unrolled"
+    """In the stock graph: every synapse in a matrix (Sparse), or the kernel's weights shared (Conv;
+    a transposed convolution as its sub-pixel form). Same spikes, slower to simulate."""
+    lanes: int | None = None
+    """Samples that run side by side in the fused graph (default: chosen; same images)."""
+    dataset: str | None = None
+    """Test images for reconstruct (default: the data set the network was trained on)."""
+    data_dir: Path = Path("data")
+    """Folder of the data set."""
+    hw: str | None = None
+    """Board that the report's cores, energy and time are modelled for: a name (oheogulch,
+    kapohopoint, vpx, halapoint, nahuku) or a TOML file (default: the smallest Loihi 2 board that
+    holds the network)."""
+    constants: str | None = None
+    """Energy constants of the report's headline: a name (loihi1-davies2018, loihi1-sanafe,
+    loihi2-pilotnet-lif, ...) or a TOML file (default: loihi1-davies2018)."""
+    out: Path | None = None
+    """Where results go (default: a folder named after the mode, beside model.net; for the network
+    that comes with the package, in runs/pretrained-mnist)."""
+    force: bool = False
+    """Write over earlier results in that folder."""
+    check: bool = True
+    """Compare the recorded spikes (all of them in short runs) with the integer reference."""
+    chip: tyro.conf.OmitArgPrefixes[ChipOptions] = ChipOptions()
+
+
+def run_lava_command(arguments: list[str]) -> int:
+    """Run the command; returns 1 when Lava and the reference differ.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    command = tyro.cli(Command, args=arguments, prog="run-lava")
+    beside = PRETRAINED_RUNS
+    if command.net is None:
+        command = replace(command, net=PRETRAINED)
+    else:
+        beside = command.net.parent
+    if command.samples < 1:
+        raise UserError(f"--samples {command.samples}: expected at least 1")
+    if command.seed < 0:
+        raise UserError(f"--seed {command.seed}: expected 0 or more")
+    if command.lanes is not None and command.lanes < 1:
+        raise UserError(f"--lanes {command.lanes}: expected at least 1")
+    if command.graph == "stock" and command.lanes not in (None, 1):
+        raise UserError(f"--lanes {command.lanes}: the stock graph runs one sample at a time; "
+                        "use --graph fused")
+    if command.backend == "sim" and command.graph == "fused" and (
+            command.convolutions == "shared"):
+        raise UserError("--convolutions shared: is for the stock graph; add --graph stock")
+    check_options(command.chip, command.backend, command.mode)
+    on_chip = command.backend == "loihi2"
+    if on_chip and command.lanes not in (None, 1):
+        raise UserError(f"--lanes {command.lanes}: a chip runs one sample at a time")
+    if on_chip and not command.chip.dry_run:
+        from lava_models.loihi.board import require_extension
+
+        require_extension()
+    from lava_models.cost.estimates import load_hardware
+    from lava_models.net.hdf5 import read_net
+
+    hardware = load_hardware(command.hw, command.constants,
+                             command.convolutions if command.graph == "stock" else None)
+    net = read_net(command.net)
+    out = command.out or beside / command.mode
+    report = out / "report" / "report.json"
+    if report.exists() and not command.force and not command.chip.dry_run:
+        raise UserError(f"{out}: already holds results; replace them with --force or choose "
+                        "another --out")
+    dataset = None
+    if command.mode == "reconstruct":
+        dataset = command.dataset or _trained_on(net.provenance)
+        if dataset is None:
+            raise UserError("--mode reconstruct: the file does not say what it was trained on; "
+                            "name a data set with --dataset")
+    run = run_loihi if on_chip else _run
+    return run(command, arguments, net, out, dataset, hardware)
+
+
+def _trained_on(provenance: str) -> str | None:
+    """The data set a file says it was trained on, if it does."""
+    try:
+        return json.loads(provenance).get("dataset")
+    except (ValueError, AttributeError):
+        return None
+
+
+def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None,
+         hardware) -> int:
+    import psutil
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lava_models.commands.console import make_console
+    from lava_models.commands.meters import MachineMeters
+    from lava_models.commands.test_images import load_images
+    from lava_models.graph.compare import compare_with_reference
+    from lava_models.graph.lava_graph import (
+        Interrupted,
+        bytes_needed,
+        choose_lanes,
+        choose_record,
+        run_graph,
+    )
+    from lava_models.net.schedule import SELECTION, schedule_for
+    from lava_models.reference.rule30 import ChipBits
+    from lava_models.reference.simulator import encode_images
+    from lava_models.report.results import Finished, save_run
+
+    console = make_console()
+    mode, samples = command.mode, command.samples
+    schedule = schedule_for(net, mode)
+    images = graded = None
+    if mode == "reconstruct":
+        images = load_images(dataset, command.data_dir, samples, net.image_shape)
+        graded = encode_images(net, images)
+    check_writable(out)
+    lanes, room = 1, ""
+    if command.graph == "fused":
+        available = psutil.virtual_memory().available
+        lanes = min(samples, command.lanes or choose_lanes(net, mode, samples, available))
+        needed = bytes_needed(net, mode, lanes)
+        if needed > available:
+            raise UserError(f"--lanes {lanes}: needs about {needed / 2**30:.1f} GiB of memory, "
+                            f"{available / 2**30:.1f} are available; use fewer lanes")
+        room = f", about {needed / 2**30:.1f} GiB"
+    target = f"Lava CPU simulator, {command.graph} processes, {lanes} lane{'s' * (lanes > 1)}"
+    if command.graph == "stock":
+        target += f", {command.convolutions} convolutions"
+    console.print(f"running {command.net} on backend {command.backend} ({target}): {mode}, "
+                  f"{samples} samples of {schedule.period} timesteps{room}")
+    bits = ChipBits.of(net, mode, command.seed)
+    columns = (TextColumn("{task.description}"), BarColumn(),
+               TextColumn("{task.completed}/{task.total} timesteps"), TimeRemainingColumn(),
+               TextColumn("{task.fields[speed]}"))
+    start, begin, meters = time.perf_counter(), None, MachineMeters()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("compiling the graph", total=None, speed="")
+
+        def on_step(done: int, total: int) -> None:
+            nonlocal begin
+            now, speed = time.perf_counter(), ""
+            begin = begin or (now, done)
+            if done > begin[1]:
+                rate = (done - begin[1]) / (now - begin[0])
+                speed = (f"{rate * lanes / schedule.period:.1f} samples/s, "
+                         f"{rate:.0f} timesteps/s")
+            progress.update(task, completed=done, total=total, description="running", speed=speed)
+
+        try:
+            run = run_graph(net, mode, bits, samples, graded, graph=command.graph,
+                            convolutions=command.convolutions, lanes=lanes,
+                            record=choose_record(net, mode, lanes), on_step=on_step)
+        except Interrupted as interrupted:
+            progress.stop()
+            _save_finished(interrupted, net, out, samples, console)
+            raise
+    wall_s, machine = time.perf_counter() - start, meters.read()
+
+    check = {"equal": None, "verdict": "not compared", "samples_compared": 0}
+    if command.check:
+        with Progress(*columns[:2], TextColumn("{task.completed}/{task.total} lanes"),
+                      console=console, transient=True) as progress:
+            task = progress.add_task("comparing with the reference", total=lanes)
+            verdict = compare_with_reference(
+                run, net, mode, bits, graded,
+                on_lane=lambda done, total: progress.update(task, completed=done))
+        compared = min(samples, run.recorded * lanes)
+        check = {"equal": verdict.equal, "samples_compared": compared, "verdict":
+                 f"{compared} samples on Lava against the integer reference: {verdict}"}
+    return save_run(
+        Finished(images=images, graded=graded, voltage=run.voltage,
+                 latents=run.by_tick(SELECTION, schedule), counts=run.counts, steps=run.steps,
+                 wall_s=wall_s, check=check, cpu=machine["cpu_j"], measured=None,
+                 target={"backend": command.backend, "graph": command.graph, "lanes": lanes,
+                         "description": f"{target}; not run on hardware"}),
+        net=net, net_path=command.net, mode=mode, seed=command.seed, dataset=dataset, out=out,
+        hardware=hardware, arguments=arguments, console=console)
+
+
+def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
+    """Save the images that were done when Ctrl-C came; no report, whose counts are of all."""
+    import numpy as np
+
+    from lava_models.reference.simulator import decode_images
+    from lava_models.report.pictures import save_grid
+    from lava_models.report.results import COUNTS
+
+    count = len(interrupted.finished)
+    if not count:
+        return
+    images = decode_images(net, interrupted.voltage)
+    for name, array in (("images.npy", images), ("finished.npy", interrupted.finished)):
+        with replacing(out / name) as file, open(file, "wb") as handle:
+            np.save(handle, array)
+    save_grid(images, out / "images.png")
+    for old in ("latents.png", "report/report.json", "report/report.md",
+                "report/report.html", COUNTS):
+        (out / old).unlink(missing_ok=True)  # of a whole run before, with --force
+    console.print(f"{count} of {samples} samples were finished and are in {out / 'images.npy'} "
+                  f"(which ones: finished.npy); no report was written")

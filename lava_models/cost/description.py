@@ -1,0 +1,209 @@
+"""A network as the chip's compiler sees it: populations, shapes and bits, no weights.
+
+How one is typed, read and written, and made of a model.net: lava_models.cost.describe.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from lava_models.files import UserError
+from lava_models.net.latents import Selection, Thinning
+from lava_models.net.layers import Conv, ConvT, Lif
+from lava_models.net.schedule import (
+    FEEDBACK,
+    SILENCE,
+)
+from lava_models.net.synapse import selection_synapses, subpixel, unroll
+from lava_models.reference.rule30 import POPULATIONS, Ring, ring_synapses
+
+KINDS = ("input", "dense", "conv", "convT", "selection", "random_bits", "clock")
+FORMS = ("shared", "unrolled")
+GATED_STATE_WORDS = 3
+"""Of a gated neuron: as many as a published microcoded one takes (Izhikevich: OzU-CAST,
+LoihiScalingEfficiency)."""
+PLASTIC_BITS = 16
+"""What a learning synapse takes beyond weight and index; deduced in `hw_configs/networks`."""
+
+
+@dataclass(frozen=True)
+class LayerDescription:
+    """One population and the synapses that end on it."""
+
+    name: str
+    kind: str
+    """input, dense, conv, convT; selection, random_bits and clock for latents drawn on the chip."""
+    shape: tuple[int, ...] = ()
+    """(neurons,), or (C, H, W). Follows from the rest for conv, convT, selection, random_bits."""
+    sources: tuple[str, ...] | None = None
+    """Layers it gets spikes from (default: the one before)."""
+    weight_bits: tuple[int, ...] = (8,)
+    """Per source, or one for all."""
+    plastic: tuple[bool, ...] = (False,)
+    """Whether the synapses learn on the chip; per source, or one for all."""
+    channels: int = 0
+    """C_out of conv and convT."""
+    kernel: tuple[int, ...] = (3, 3)
+    """(y, x)."""
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    output_padding: int = 0
+    form: str = "shared"
+    """Of conv and convT: kernel shared over space, or unrolled into a matrix."""
+    state_words: int = 1
+    """Words of 64 bits per neuron: 1 for LIF."""
+    clocked: bool = False
+    """Its bias arrives as two synapses from a tick neuron; see lava_models.net.schedule."""
+    latent: int = 0
+    """C, of selection and random_bits."""
+    k: int = 0
+    """Candidates per latent channel; 1 for Poisson latents, which get chances."""
+    random_bits: int = 0
+    silencers: int = 0
+    """Tick neurons that end a sample's feedback, of selection."""
+    part: str = ""
+    """Of the network: encoder, posterior, ...; what reports sum over."""
+    on_chip: bool = True
+    published: dict[str, int] | None = None
+    """What a compiler printed for this layer; for checks."""
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """Synapses from one source, as lists per axon."""
+
+    source: str
+    bits: int
+    """Of one synapse, its index aside: weight, and what learning takes."""
+    pattern: sparse.csc_matrix | None = None
+    """Which of the targets (rows) an axon (columns) reaches; None: all of them."""
+    axons: int = 0
+    """Columns, where there is no pattern."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A chain of described layers."""
+
+    name: str
+    layers: tuple[LayerDescription, ...]
+    source: str = ""
+    compiler: str | None = None
+    """Whose core limits apply (default: the newest known)."""
+    published_cores: int | None = None
+    mode: str = ""
+
+    @cached_property
+    def by_name(self) -> dict[str, LayerDescription]:
+        return {layer.name: layer for layer in self.layers}
+
+    def sources(self, layer: LayerDescription) -> tuple[str, ...]:
+        """Names of the layers that `layer` gets spikes from."""
+        if layer.sources is not None:
+            return layer.sources
+        at = self.layers.index(layer)
+        return () if layer.kind in ("input", "clock", "random_bits") or not at else (
+            self.layers[at - 1].name,)
+
+    def targets(self, name: str) -> list[LayerDescription]:
+        """Layers that get spikes from `name`."""
+        return [layer for layer in self.layers if name in self.sources(layer)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """(neurons,) or (C, H, W) of a layer."""
+        layer = self.by_name[name]
+        if layer.kind in ("conv", "convT"):
+            _, h, w = self.shape(self.sources(layer)[0])
+            ends = zip((h, w), layer.kernel, layer.stride, layer.padding)
+            if layer.kind == "conv":
+                return layer.channels, *((n + 2 * p - k) // s + 1 for n, k, s, p in ends)
+            return layer.channels, *((n - 1) * s - 2 * p + k + layer.output_padding
+                                     for n, k, s, p in ends)
+        if layer.kind == "selection":
+            return (layer.latent,)
+        if layer.kind == "random_bits":
+            sizes = dict(zip(POPULATIONS, Ring(layer.latent * layer.random_bits).sizes))
+            return (sizes[name],)
+        return layer.shape
+
+    def neurons(self, name: str) -> int:
+        return math.prod(self.shape(name))
+
+    def synapses(self, layer: LayerDescription) -> list[Synapses]:
+        """What ends on `layer`, except a convolution in its shared form and the bias."""
+        if layer.kind in ("input", "clock"):
+            return []
+        if layer.kind == "selection":
+            return self._selection(layer)
+        if layer.kind == "random_bits":
+            cells, rule, bits = POPULATIONS
+            to_rule, to_cells, to_bits = ring_synapses(Ring(layer.latent * layer.random_bits))
+            source, matrix = {cells: (rule, to_cells), rule: (cells, to_rule),
+                              bits: (cells, to_bits)}[layer.name]
+            return [Synapses(source, 8, matrix.tocsc())]
+        sources = self.sources(layer)
+        bits, plastic = (v * len(sources) if len(v) == 1 else v
+                         for v in (layer.weight_bits, layer.plastic))
+        if layer.kind != "dense":
+            return [Synapses(sources[0], bits[0], self._unrolled(layer))]
+        return [Synapses(source, b + PLASTIC_BITS * p, axons=self.neurons(source))
+                for source, b, p in zip(sources, bits, plastic)]
+
+    def _selection(self, layer: LayerDescription) -> list[Synapses]:
+        sources = {"bits_in": POPULATIONS[2], "silence": SILENCE}
+        if not layer.clocked:  # else its chances are constants, which come as a bias does
+            sources["zeta_in"] = self.sources(layer)[0]
+        draw = Thinning(layer.random_bits) if layer.k == 1 else Selection(layer.k,
+                                                                          layer.random_bits)
+        return [Synapses(sources[port], 8, matrix.tocsc())
+                for port, matrix, _ in selection_synapses(draw, layer.latent, layer.silencers)
+                if matrix.nnz and port in sources and (
+                    port != "silence" or layer.name == FEEDBACK)]
+
+    def _unrolled(self, layer: LayerDescription) -> sparse.csc_matrix:
+        if len({*layer.kernel}) > 1 or len({*layer.stride}) > 1 or len({*layer.padding}) > 1:
+            raise UserError(f"{self.name}: {layer.name}: only square kernels, strides and "
+                            "paddings can be unrolled; use form = \"shared\"")
+        return unroll(self.as_netfile_layer(layer)).tocsc()
+
+    def as_netfile_layer(self, layer: LayerDescription) -> Conv | ConvT:
+        """A convolution of this shape, every weight 1."""
+        shape = self.shape(self.sources(layer)[0])
+        neuron, bias = Lif(0, 1), np.zeros(layer.channels, np.int32)
+        ends = (layer.stride[0], layer.padding[0])
+        if layer.kind == "conv":
+            return Conv(np.ones((layer.channels, shape[0], *layer.kernel), np.int32), bias, neuron,
+                        shape, *ends)
+        return ConvT(np.ones((shape[0], layer.channels, *layer.kernel), np.int32), bias, neuron,
+                     shape, *ends, layer.output_padding)
+
+    def as_shared(self, layer: LayerDescription) -> tuple[tuple[int, int, int], tuple[int, int],
+                                                          tuple[int, int]]:
+        """The convolution a core runs: its map (C, H, W), kernel and stride (y, x).
+
+        A transposed convolution runs in its sub-pixel form: stride^2 times the channels on the
+        grid of its input (lava_models.net.synapse.shared_kernel).
+
+        Raises:
+            UserError: there is none, as the output is not stride times the input.
+        """
+        c, h, w = self.shape(layer.name)
+        if layer.kind == "conv":
+            return (c, h, w), layer.kernel, layer.stride
+        s = layer.stride[0]
+        before = self.shape(self.sources(layer)[0])
+        if (h, w) != (s * before[1], s * before[2]) or layer.stride[1] != s:
+            raise UserError(f"{self.name}: {layer.name}: a transposed convolution from {before} to "
+                            f"{(c, h, w)} has no shared-weight form, which needs stride times the "
+                            "size; use form = \"unrolled\"")
+        window, low = subpixel(self.as_netfile_layer(layer))
+        side = 2 * max(-low, low + window.shape[-1] - 1) + 1
+        return (c * s * s, h // s, w // s), (side, side), (1, 1)
+
+
+# --- from a file ------------------------------------------------------------------------------

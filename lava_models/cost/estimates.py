@@ -1,0 +1,327 @@
+"""What a network costs on a board: the fit and the estimates, as the sections of a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hw_configs import (
+    Board,
+    EnergyConstants,
+    HwConfigError,
+    load_board,
+    load_constants,
+    load_mac,
+    names,
+)
+from lava_models.cost.describe import describe
+from lava_models.cost.description import FORMS, GATED_STATE_WORDS, Network
+from lava_models.cost.energy import (
+    KINDS,
+    Activity,
+    Estimate,
+    Interval,
+    activity_at_rate,
+    activity_of_run,
+    estimate,
+)
+from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
+from lava_models.files import UserError
+from lava_models.net.layers import Dense, Layer
+from lava_models.net.netfile import NetFile
+from lava_models.net.synapse import unroll
+
+SHIPPED = Path(__file__).parents[1] / "pretrained" / "cost.json"
+"""What the network that comes with the package takes: the counts and energies of its row in
+score-fsvae's record, tests/export/test_score.py holds them together."""
+DEFAULT_CONSTANTS = "loihi1-davies2018"
+LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
+"""Boards tried when none is named, small to large."""
+NO_CHIP = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
+           "chip clock and no power meter", "fix": "run-lava --backend loihi2 on a Loihi 2 system"}
+NOT_PROFILED = {"value": None, "basis": "unavailable", "why": "the chip's run was not profiled",
+                "fix": "run-lava --backend loihi2 --profile"}
+ASSUMPTIONS = [
+    "no per-operation energy of Loihi 2 is public: constants are Loihi 1's (14 nm), or fitted on "
+    "one published Loihi 2 run",
+    "time is a lower bound (synchronisation, busiest core, busiest link), and static energy with "
+    "it: mesh congestion is not modelled",
+    "cores are taken in the order of the layers; how far messages travel is an interval",
+    "the mapper's rules are recovered from published compiler tables; for sparse matrices there is "
+    "no table",
+    "every neuron is updated in every timestep; a biased membrane costs what an inactive one does",
+]
+
+GATED = ("gated neurons (GLIF) need microcode, of which none is public: each is given the "
+         f"{GATED_STATE_WORDS} words of state of a published microcoded neuron, and the energy and "
+         "time of a LIF, which is too little")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the cost is asked for."""
+
+    board: Board | None
+    """None: the smallest Loihi 2 board that holds the network."""
+    constants: tuple[EnergyConstants, ...]
+    """The first is the one the headline is made with."""
+    form: str | None
+    """Of convolutions, "shared" or "unrolled"; None: the one that takes fewer cores."""
+
+
+def load_hardware(board: str | None = None, constants: str | None = None,
+                  form: str | None = None) -> Hardware:
+    """The hardware behind command-line options; names of shipped files or paths of TOML files.
+
+    Raises:
+        UserError: names file and key.
+    """
+    try:
+        first = load_constants(constants or DEFAULT_CONSTANTS)
+        others = [load_constants(name) for name in names("energy")]
+        return Hardware(load_board(board) if board else None,
+                        (first, *(c for c in others if c.name != first.name)), form)
+    except HwConfigError as error:
+        raise UserError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Fit, activity and estimates of one network on one board."""
+
+    fit: Fit
+    other: Fit | None
+    """With its convolutions in the other form; None where there are none."""
+    form: str
+    activity: Activity
+    estimates: tuple[Estimate, ...]
+    """By every set of constants, the headline's first."""
+    other_estimate: Estimate | None
+    """Of `other`, by the headline's constants."""
+
+
+def place(network: Network, hardware: Hardware) -> tuple[Fit, Fit | None, str]:
+    """Fit a network in the wanted form of its convolutions (or the better one), and the other.
+
+    Raises:
+        UserError: a neuron does not fit a core; no form of a convolution fits.
+    """
+    has_maps = any(layer.kind in ("conv", "convT") for layer in network.layers)
+    forms = [hardware.form] if hardware.form else list(FORMS)
+    tried, problem = {}, None
+    board = hardware.board or load_board(LADDER[0])
+    for form in FORMS if has_maps else forms[:1]:
+        try:
+            tried[form] = fit(other_form(network, form), board)
+        except (UserError, HwConfigError) as error:
+            problem = problem or UserError(str(error))
+    wanted = [form for form in forms if form in tried]
+    if not wanted:
+        raise problem
+    form = min(wanted, key=lambda f: tried[f].cores)
+    best = tried.pop(form)
+    if hardware.board is None:
+        boards = [load_board(name) for name in LADDER]
+        on = next((b for b in boards if dataclasses.replace(best, board=b).fits), boards[-1])
+        best = dataclasses.replace(best, board=on)
+        tried = {f: dataclasses.replace(t, board=on) for f, t in tried.items()}
+    return best, next(iter(tried.values()), None), form
+
+
+def cost_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
+                pixels: np.ndarray | None, hardware: Hardware, name: str = "model.net") -> Cost:
+    """The cost of a run whose spikes were counted (arguments as in counts.count_run)."""
+    best, other, form = place(describe(net, mode, name=name), hardware)
+    return _cost(best, other, form, hardware,
+                 lambda on: activity_of_run(net, mode, samples, spikes, pixels, on))
+
+
+def cost_at_rate(network: Network, rate: float, timesteps: int, hardware: Hardware) -> Cost:
+    """The cost of a described network at an assumed firing rate per neuron and timestep."""
+    best, other, form = place(network, hardware)
+    return _cost(best, other, form, hardware,
+                 lambda on: activity_at_rate(on.network, on, rate, timesteps))
+
+
+def _cost(best: Fit, other: Fit | None, form: str, hardware: Hardware,
+          activity_on: Callable[[Fit], Activity]) -> Cost:
+    activity = activity_on(best)
+    return Cost(best, other, form, activity,
+                tuple(estimate(activity, best, c) for c in hardware.constants),
+                other and estimate(activity_on(other), other, hardware.constants[0]))
+
+
+# --- sections of the report -------------------------------------------------------------------
+
+
+def fit_section(best: Fit, other: Fit | None, form: str,
+                other_estimate: Estimate | None = None) -> dict:
+    """Cores per layer and in all."""
+    board = best.board
+    return {
+        "basis": "modelled", "board": board.name, "chip": board.chip.name,
+        "board_chips": int(board.chips.value), "cores_per_chip": board.cores_per_chip,
+        "board_sha256": hashlib.sha256(repr(board).encode()).hexdigest(),
+        "convolutions": form, "cores": best.cores, "chips": best.chips, "fits": best.fits,
+        "binds": best.binds, "cores_by_part": best.cores_by_part,
+        "other_form": None if other is None else {
+            "convolutions": next(f for f in FORMS if f != form), "cores": other.cores,
+            "chips": other.chips, "cores_by_part": other.cores_by_part,
+            "energy_per_sample_j": other_estimate and _modelled(other_estimate.total),
+            "chip_sample_ms": other_estimate and _modelled(other_estimate.sample_ms)},
+        "layers": [_fit_row(layer) for layer in best.layers],
+    }
+
+
+def fit_section_of(cost: Cost) -> dict:
+    """`fit_section` of a run, with what the other form would cost."""
+    return fit_section(cost.fit, cost.other, cost.form, cost.other_estimate)
+
+
+def _fit_row(layer: LayerFit) -> dict:
+    return {"name": layer.name, "part": layer.part, "form": layer.form,
+            "cores": len(layer.cores), "binds": COLUMNS[layer.binds],
+            "fullest_core": {COLUMNS[column]: {
+                "used": used, "limit": limit,
+                "percent": None if limit is None else round(100 * used / limit, 2)}
+                for column, (used, limit) in layer.use.items()}}
+
+
+def time_section(cost: Cost, measured: dict | None = None) -> dict:
+    """Time per timestep and sample; `measured` as in report.build_report."""
+    first = cost.estimates[0]
+    what = "lower bound; high adds what low takes the largest of, and is no upper bound"
+    return {
+        "chip_timestep_us": _modelled(first.timestep_us) | {"what": what},
+        "chip_sample_ms": _modelled(first.sample_ms) | {"what": what},
+        "waits_for": first.waits,
+        "measured_timestep_us": _of_chip(measured, "timestep_us"),
+    }
+
+
+def energy_section(cost: Cost, measured: dict | None = None) -> dict:
+    """Energy of a sample; `measured` as in report.build_report."""
+    first = cost.estimates[0]
+    counts = {
+        "synapses": sum(la.synops.sum() for la in cost.activity.layers) * cost.activity.repeat,
+        "neurons": sum(la.neurons.sum() for la in cost.activity.layers) * cost.activity.timesteps,
+        "spikes": sum(la.spikes for la in cost.activity.layers),
+        "messages": sum(la.messages for la in cost.activity.layers)}
+    totals = [e.total for e in cost.estimates]
+    over = Interval(first.total.value, min(t.low for t in totals), max(t.high for t in totals))
+    return {
+        "scope": "one sample, chips only, in a row of samples without gaps",
+        "constants": first.constants.name,
+        "energy_per_sample_j": _modelled(first.total),
+        "over_all_sets_j": _modelled(over),
+        "energy_per_timestep_j": _modelled(first.total * (1 / cost.activity.timesteps)),
+        "static_j": _modelled(first.static),
+        "dynamic_j": _modelled(first.dynamic),
+        "dynamic_by_kind_j": [{"name": kind, "count": float(counts[kind]),
+                               **_modelled(first.by_kind[kind])} for kind in KINDS],
+        "dynamic_by_part_j": [{"name": part, **_modelled(value)}
+                              for part, value in first.by_part.items()],
+        "sets": [{"name": e.constants.name, "technology": e.constants.technology,
+                  "fitted_on": e.constants.fitted_on,
+                  "sha256": hashlib.sha256(repr(e.constants).encode()).hexdigest(),
+                  "dynamic_j": _modelled(e.dynamic), "total_j": _modelled(e.total)}
+                 for e in cost.estimates],
+        "measured_j": _of_chip(measured, "energy_per_sample_j"),
+        "assumptions": ASSUMPTIONS + [GATED] * any(
+            layer.state_words > 1 for layer in cost.fit.network.layers),
+    }
+
+
+def _of_chip(measured: dict | None, name: str) -> dict:
+    """A measured entry, or why there is none; `measured` is None where no chip ran."""
+    return dict(NO_CHIP if measured is None else measured.get(name, NOT_PROFILED))
+
+
+def _modelled(value: Interval) -> dict:
+    return {**value.as_dict(), "basis": "modelled"}
+
+
+def multiply_accumulates(net: NetFile, mode: str) -> int:
+    """Of the ANN VAE with the same layers, per image: encoder and decoder once, Gaussian latent."""
+    def macs(layer: Layer) -> int:
+        if isinstance(layer, Dense):
+            return layer.weight.size
+        return unroll(dataclasses.replace(layer, weight=np.ones_like(layer.weight))).nnz
+
+    decoder = sum(map(macs, net.decoder))
+    if mode == "generate":
+        return decoder
+    if net.poisson is not None:
+        return _host_macs(net) + net.poisson.encoder[-1].weight.size + decoder
+    return sum(map(macs, net.encoder)) + macs(net.encoder[-1]) + decoder  # mean and variance
+
+
+def host_work(net: NetFile, mode: str) -> str:
+    """What the host computes in a run, in words."""
+    if net.poisson is None:
+        return "image encoding, tanh of the readout"
+    encoder = (f"the encoder ({_host_macs(net):,} multiply-accumulates per image) and its "
+               "exponential, ")
+    return (encoder if mode == "reconstruct" else "") + "scale and offset of the readout"
+
+
+def _host_macs(net: NetFile) -> int:
+    """Of the encoder that the host computes, borders of convolutions included."""
+    total, (_, h, w) = 0, net.image_shape
+    for layer in net.poisson.encoder:
+        if layer.weight.ndim == 4:
+            h, w = -(-h // 2), -(-w // 2)
+            total += layer.weight.size * h * w
+        else:
+            total += layer.weight.size
+    return total
+
+
+def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict, path: Path) -> list[dict]:
+    """What to compare with: the ANN's arithmetic, and what the simulator took on this machine.
+
+    Args:
+        cpu: joules of the CPU during the run, an entry of `MachineMeters.read`.
+        path: of the network's file.
+    """
+    mac, count = load_mac(), multiply_accumulates(net, mode)
+    if cpu["value"] is not None:
+        cpu = {**cpu, "value": cpu["value"] / samples}
+    gpu = {"value": None, "basis": "unavailable", "why": "the simulator does not use a GPU",
+           "fix": "score-fsvae --device cuda reads NVML while the float model runs"}
+    return [
+        {"name": "ANN VAE of the same layers, arithmetic only", "multiply_accumulates": count,
+         "energy_per_sample_j": _modelled(Interval.of(mac.mac) * (count * 1e-12)),
+         "constants": mac.name, "what": f"{mac.technology}; {mac.mac.source}"},
+        {"name": "this simulator, CPU", "multiply_accumulates": None, "energy_per_sample_j": cpu,
+         "constants": None, "what": "of the host, not of a chip"},
+        {"name": "GPU", "multiply_accumulates": None, "energy_per_sample_j": gpu,
+         "constants": None, "what": "of the host, not of a chip"},
+        *_shipped(net, mode, path)]
+
+
+def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:
+    """Beside another network of MNIST: the FSVAE that comes with the package."""
+    known = json.loads(SHIPPED.read_text("utf-8"))
+    try:
+        dataset = json.loads(net.provenance).get("dataset")
+    except (ValueError, AttributeError):
+        dataset = None
+    if dataset != known["dataset"] or file_sha256(path) == known["net_sha256"]:
+        return []
+    row = known[mode]
+    return [{"name": known["name"], "multiply_accumulates": None,
+             "energy_per_sample_j": row["energy_per_sample_j"], "constants": row["constants"],
+             "what": f"{row['spikes']:,.0f} spikes and {row['synops']:,.0f} synops per image; "
+                     f"reconstruction error {known['reconstruction']:.4f} in [-1, 1]"}]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,160 @@
+"""Are Lava's run of a model.net and the reference the same, spike for spike, at every timestep?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lava_models.graph.lava_graph import GraphRun
+from lava_models.net.netfile import NetFile
+from lava_models.net.schedule import FEEDBACK, SELECTION, Schedule
+from lava_models.reference.rule30 import ChipBits
+from lava_models.reference.simulator import Reference
+
+SIDE_BY_SIDE = 64
+"""Samples the reference takes at a time, so that its memory stays small."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Verdict on one run against the reference."""
+
+    steps: int
+    """Timesteps compared."""
+    spikes: int
+    """Spikes the reference has in them."""
+    values: int
+    """Neuron-timesteps and readout voltages compared."""
+    differing: int
+    """How many of them differ."""
+    first: str | None
+    """Where the first difference is (layer, neuron, timestep), or None."""
+
+    @property
+    def equal(self) -> bool:
+        return self.differing == 0
+
+    def __str__(self) -> str:
+        if self.equal:
+            return f"equal: {self.spikes} spikes, {self.values} values, {self.steps} timesteps"
+        return f"NOT equal: {self.differing} of {self.values} values differ, first {self.first}"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What the reference says about one lane of a run: `samples` samples from `first` on."""
+
+    voltage: np.ndarray
+    """int32 (samples, C*H*W)."""
+    rasters: dict[str, np.ndarray]
+    """Every population at every timestep: bool (timesteps, n)."""
+
+
+def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: int,
+                   images: np.ndarray | None) -> Lane:
+    """Run the reference over samples `first` ... of a run and lay its spikes on the timesteps.
+
+    Args:
+        images: graded input of the whole run, int32 (S, C*H*W); samples without one see zeros.
+    """
+    schedule = reference.schedule
+    steps = schedule.run_length(reference.order[-1], samples)
+    # While the last sample drains through the decoder, the layers before it run on with the next.
+    begun = math.ceil(steps / schedule.period)
+    voltage, spikes = [], {}
+    for start in range(first, first + begun, SIDE_BY_SIDE):
+        count = min(SIDE_BY_SIDE, first + begun - start)
+        batch = None
+        if images is not None:
+            batch = np.zeros((count, images.shape[1]), images.dtype)
+            some = images[start:min(start + count, first + samples)]
+            batch[:len(some)] = some
+        result = reference.run(bits.samples(start, count), batch)
+        voltage.append(result.voltage)
+        for name, of_batch in result.spikes.items():
+            spikes.setdefault(name, []).append(of_batch)
+    rasters = dict(bits.rasters(first, steps))
+    for name, parts in spikes.items():
+        of_lane = np.concatenate(parts)
+        rasters[name] = _raster(of_lane, schedule, name, steps)
+        if name == SELECTION and reference.net.loops:
+            rasters[FEEDBACK] = _raster(fed_back(of_lane, schedule), schedule, name, steps)
+    return Lane(np.concatenate(voltage)[:samples], rasters)
+
+
+def fed_back(z: np.ndarray, schedule: Schedule) -> np.ndarray:
+    """What the copy that feeds z (samples, T, C) back sends: nothing in the last L ticks."""
+    fed = z.copy()
+    fed[:, max(schedule.ticks - schedule.lag, 0):] = False
+    return fed
+
+
+def _raster(spikes: np.ndarray, schedule: Schedule, name: str, steps: int) -> np.ndarray:
+    raster = np.zeros((steps, spikes.shape[-1]), bool)
+    for sample, of_sample in enumerate(spikes):
+        at = schedule.timesteps(name, sample) - 1
+        raster[at[at < steps]] = of_sample[at < steps]
+    return raster
+
+
+def compare(run: GraphRun, lanes: Iterator[Lane], schedule: Schedule) -> Comparison:
+    """Compare every population at every recorded timestep, and the readout voltages.
+
+    Args:
+        run: a Lava run.
+        lanes: the reference for each of its lanes, `run.recorded` samples long.
+        schedule: the schedule of both.
+    """
+    found: list[tuple[int, str]] = []  # (timestep, where)
+    values = differing = spikes = steps = 0
+    rasters = {name: run.raster(name) for name in run.spikes}
+    for lane, expected in enumerate(lanes):
+        where = f"lane {lane}, " if run.lanes > 1 else ""
+        if set(rasters) != set(expected.rasters):
+            raise ValueError("populations in one run only: "
+                             f"{sorted(set(rasters) ^ set(expected.rasters))}")
+        for name, wanted in expected.rasters.items():
+            got = rasters[name][lane]
+            steps = len(wanted)
+            spikes += int(wanted.sum())
+            values += wanted.size
+            if np.array_equal(got, wanted):
+                continue
+            wrong = np.argwhere(got != wanted)
+            differing += len(wrong)
+            step, neuron = wrong[0]
+            found.append((step + 1, f"{where}{name}, neuron {neuron}, timestep {step + 1}: Lava "
+                          f"{int(got[step, neuron])}, reference {int(wanted[step, neuron])}"))
+        first = lane * run.samples_per_lane
+        got = run.voltage[first:first + run.recorded]
+        wanted = expected.voltage[:len(got)]
+        values += wanted.size
+        wrong = np.argwhere(got != wanted)
+        differing += len(wrong)
+        if len(wrong):
+            sample, pixel = wrong[0]
+            found.append((steps + 1, f"readout voltage of sample {first + sample}, pixel {pixel}: "
+                          f"Lava {got[sample, pixel]}, reference {wanted[sample, pixel]}"))
+    return Comparison(steps, spikes, values, differing, min(found)[1] if found else None)
+
+
+def compare_with_reference(run: GraphRun, net: NetFile, mode: str, bits: ChipBits,
+                           images: np.ndarray | None, *,
+                           on_lane: Callable[[int, int], None] = lambda done, total: None
+                           ) -> Comparison:
+    """`compare` a run with the reference run for it, lane by lane.
+
+    Args:
+        on_lane: called with (lanes done, lanes in all).
+    """
+    reference = Reference(net, mode)
+
+    def lanes() -> Iterator[Lane]:
+        for lane in range(run.lanes):
+            yield reference_lane(reference, bits, lane * run.samples_per_lane, run.recorded, images)
+            on_lane(lane + 1, run.lanes)
+
+    return compare(run, lanes(), bits.schedule)

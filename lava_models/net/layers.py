@@ -1,0 +1,252 @@
+"""One layer of model.net: synapses, bias and neurons as integers, and what a chip's registers hold.
+
+Weights, biases and thresholds are the integers the chip gets; decays are per tick, in 1/4096.
+Maps are (C, H, W), flattened in that order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from hw_configs import Chip
+
+Need = Callable[[bool, str], None]
+"""Refuses with the text unless the first argument holds."""
+
+
+@dataclass(frozen=True)
+class Lif:
+    """Loihi's LIF without current memory.
+
+        a = sum(w * s) + bias ;  v <- trunc(v * (4096 - decay) / 4096) + a * 64
+        spike if v > threshold * 64, then v <- 0
+    """
+
+    decay: int
+    """Leak per tick, in 1/4096 (NetX vDecay)."""
+    threshold: int
+    """vth mantissa (NetX vThMant); the largest one where the neuron is not to fire."""
+    spiking: bool = True
+    """False for the readout, whose voltage is read instead."""
+
+
+@dataclass(frozen=True)
+class Glif:
+    """Gated neurons (train.layers.glif), int32 arrays per channel. In the D timesteps of a tick and
+    at its wave:
+
+        v <- trunc(v * (4096 - decay) / 4096)                  D times, decay spread over them
+        a = sum(w * s) + bias ;  v <- v + trunc(a * 64 * gain_t / 4096) - leak - subtract * s'
+        spike s if v > threshold, then v <- trunc(v * (4096 - reset) / 4096)
+
+    s' is the neuron's own spike at the wave before. It fires at its waves only. The chip's own
+    neuron cannot do this (`obstacles`); it would need microcode, which is not run on hardware.
+    """
+
+    decay: np.ndarray
+    """Leak per tick, in 1/4096: (C,)."""
+    threshold: np.ndarray
+    """In units of the membrane, 64 per unit of the synaptic sum: (C,)."""
+    reset: np.ndarray
+    """Share of the membrane that a spike takes, in 1/4096: (C,)."""
+    leak: np.ndarray
+    """Linear leak per tick, in units of the membrane: (C,)."""
+    subtract: np.ndarray
+    """What a spike takes from the next tick's membrane: (C,)."""
+    gain: np.ndarray
+    """Of the synaptic sum at each tick, in 1/4096: (T, C)."""
+
+    spiking: ClassVar[bool] = True
+
+    def obstacles(self) -> list[str]:
+        """What of it the chip's own LIF cannot express."""
+        return lif_obstacles(self.decay, self.reset, self.subtract, self.gain)
+
+
+def lif_obstacles(decay: np.ndarray, reset: np.ndarray, subtract: np.ndarray, gain: np.ndarray
+                  ) -> list[str]:
+    """What stands between gated neurons and a LIF layer, in words; arguments as Glif's fields."""
+    def span(values: np.ndarray) -> str:
+        return f"{values.min() / 4096:.3f} to {values.max() / 4096:.3f}"
+
+    found = []
+    if decay.min() != decay.max():
+        found.append(f"decay per channel ({span(decay)})")
+    if reset.min() < 4096:
+        found.append(f"soft reset gamma ({span(reset)})")
+    if subtract.max() > 0:
+        found.append("v_re")
+    if (gain != gain[:1]).any():
+        found.append(f"conductance c_t (gain {span(gain)})")
+    return found
+
+
+LIF_CAN = "a LIF has one decay per layer, resets to 0 and weighs every tick alike"
+Neuron = Lif | Glif
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Fully connected synapses and their neurons."""
+
+    weight: np.ndarray
+    """int32 (out, in)."""
+    bias: np.ndarray
+    """int32 (out,), delivered once per tick."""
+    neuron: Neuron
+    type: str = field(default="dense", init=False)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.weight.shape[1],)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.weight.shape[0],)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """2-d convolution as in torch.nn.Conv2d, and its neurons."""
+
+    weight: np.ndarray
+    """int32 (C_out, C_in, kernel, kernel)."""
+    bias: np.ndarray
+    """int32 (C_out,)."""
+    neuron: Neuron
+    input_shape: tuple[int, int, int]
+    """(C_in, H, W)."""
+    stride: int
+    padding: int
+    type: str = field(default="conv", init=False)
+
+    @property
+    def kernel(self) -> int:
+        return self.weight.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        out = (n + 2 * self.padding - self.kernel for n in self.input_shape[1:])
+        return (self.weight.shape[0], *(n // self.stride + 1 for n in out))
+
+
+@dataclass(frozen=True)
+class ConvT:
+    """2-d transposed convolution as in torch.nn.ConvTranspose2d, and its neurons."""
+
+    weight: np.ndarray
+    """int32 (C_in, C_out, kernel, kernel), torch's (and SLAYER's) order."""
+    bias: np.ndarray
+    """int32 (C_out,)."""
+    neuron: Neuron
+    input_shape: tuple[int, int, int]
+    """(C_in, H, W)."""
+    stride: int
+    padding: int
+    output_padding: int
+    type: str = field(default="convT", init=False)
+
+    @property
+    def kernel(self) -> int:
+        return self.weight.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.weight.shape[1], *(
+            (n - 1) * self.stride - 2 * self.padding + self.kernel + self.output_padding
+            for n in self.input_shape[1:]))
+
+
+Layer = Dense | Conv | ConvT
+
+
+def fan_in_bound(layer: Layer, input_max: int) -> np.ndarray:
+    """Worst-case |sum(w * s) + bias| per output channel: int64 (out,).
+
+    Interval bound over the integer weights: inputs are 0 or 1 (`input_max` = 1, spikes) or
+    anything in [-input_max, input_max] (graded input).
+    """
+    axes = (0, 2, 3) if layer.type == "convT" else tuple(range(1, layer.weight.ndim))
+    weight, bias = layer.weight.astype(np.int64), layer.bias.astype(np.int64)
+    if layer.type == "convT" and layer.stride > 1:
+        # An output pixel meets only the taps of its own sub-pixel phase: bound each phase.
+        s = layer.stride
+        phases = [weight[:, :, a::s, b::s] for a in range(s) for b in range(s)]
+        return np.max([_bound(w, bias, axes, input_max) for w in phases], axis=0)
+    return _bound(weight, bias, axes, input_max)
+
+
+def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], input_max: int):
+    if input_max > 1:
+        return np.abs(weight).sum(axis=axes) * input_max + np.abs(bias)
+    high = np.maximum(weight, 0).sum(axis=axes) + bias
+    low = np.minimum(weight, 0).sum(axis=axes) + bias
+    return np.maximum(high, -low)
+
+
+def membrane_bound(layer: Layer, input_max: int, ticks: int) -> int:
+    """Worst-case |v| after `ticks` ticks: the geometric sum of the worst input."""
+    neuron = layer.neuron
+    keep = (4096 - neuron.decay) / 4096
+    if isinstance(neuron, Glif):
+        wave = fan_in_bound(layer, input_max) * 64 * (neuron.gain.max(axis=0) / 4096)
+        wave += neuron.leak + neuron.subtract
+        return math.ceil((wave * sum(keep**t for t in range(ticks))).max())
+    return math.ceil(fan_in_bound(layer, input_max).max() * 64 * sum(keep**t for t in range(ticks)))
+
+
+# --- what a layer must satisfy ----------------------------------------------------------------
+
+
+def check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip, need: Need
+                ) -> None:
+    """Refuse a layer that the chip cannot hold; `input_max` as in `fan_in_bound`."""
+    weight, bias, neuron = layer.weight, layer.bias, layer.neuron
+    lo, hi = int(weight.min()), int(weight.max())
+    if lo < 0 < hi:
+        odd = int(np.count_nonzero(weight % 2))
+        need(odd == 0, f"{name}: {odd} odd weights in a mixed-sign layer, expected even integers "
+                       f"(the chip drops the last bit)")
+        need(chip.weight_mixed_min.value <= lo and hi <= chip.weight_mixed_max.value,
+             f"{name}: weights {lo}...{hi}, expected {chip.weight_mixed_min.value}"
+             f"...{chip.weight_mixed_max.value}")
+    else:
+        top = chip.weight_single_sign_max.value
+        need(max(-lo, hi) <= top, f"{name}: weights {lo}...{hi}, expected at most {top} in size")
+    need(bias.shape == (layer.shape[0],),
+         f"{name}: {bias.size} biases, expected one per channel ({layer.shape[0]})")
+    need(not np.any(bias % 2) and np.abs(bias).max(initial=0) <= chip.bias_max,
+         f"{name}: biases must be even and at most {chip.bias_max} in size, "
+         f"got {bias.min()}...{bias.max()}")
+    if isinstance(neuron, Glif):
+        _check_gated(neuron, name, len(bias), ticks, chip, need)
+    else:
+        need(0 <= neuron.decay < chip.decay_one,
+             f"{name}: vDecay {neuron.decay}, expected 0 to {chip.decay_one - 1}")
+        need(0 < neuron.threshold <= chip.threshold_max,
+             f"{name}: vThMant {neuron.threshold}, expected 1 to {chip.threshold_max}")
+    worst = int(fan_in_bound(layer, input_max).max())
+    need(worst <= chip.activation_max, f"{name}: synaptic sums reach {worst}, "
+         f"the {chip.activation_bits.value}-bit port takes {chip.activation_max}")
+    limit = chip.state_max if neuron.spiking else neuron.threshold << chip.activation_shift.value
+    reach = membrane_bound(layer, input_max, ticks)
+    need(reach <= limit, f"{name}: the membrane reaches {reach}, it holds {limit}")
+
+
+def _check_gated(neuron: Glif, name: str, channels: int, ticks: int, chip: Chip, need: Need
+                 ) -> None:
+    one = chip.decay_one
+    tops = {"decay": one - 1, "threshold": chip.state_max, "reset": one, "leak": chip.state_max,
+            "subtract": chip.state_max, "gain": one}
+    for key, top in tops.items():
+        values, shape = getattr(neuron, key), (ticks, channels) if key == "gain" else (channels,)
+        need(values.shape == shape, f"{name}: neuron/{key} has shape {values.shape}, expected "
+             f"{shape}")
+        least = 1 if key == "threshold" else 0
+        need(least <= values.min() and values.max() <= top,
+             f"{name}: neuron/{key} {values.min()}...{values.max()}, expected {least} to {top}")

@@ -1,0 +1,193 @@
+"""The report: one JSON record of a run. Its renderings: lava_models.report.render.
+
+Every number says its unit in its name and carries a basis: `counted` (exact, from the spikes),
+`measured` (by a clock or a meter), `modelled` (with low and high), or `unavailable` (null, with the
+reason and what to do).
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+from lava_models.cost.counts import LayerCount
+from lava_models.cost.estimates import Cost, energy_section, fit_section_of, time_section
+from lava_models.files import UserError, replacing
+from lava_models.net.schedule import Schedule
+
+SCHEMA = "lava-fsvae-report/2"
+COUNTED = ("neurons", "synapses", "spikes", "synops", "neuron_updates")
+NOT_COUNTED = [
+    "input/output between host and chip, the board around the chips, their embedded processors",
+    "the pipeline's filling and draining before the first and after the last sample",
+]
+TOLERANCE = 1e-9
+"""Relative, of sums of modelled numbers."""
+
+
+def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: int,
+                 schedule: Schedule, readout: str, steps: int, wall_s: float,
+                 counts: list[LayerCount], cost: Cost, baselines: list[dict], quality: dict,
+                 check: dict, pictures: list[str], host: str, measured: dict | None = None
+                 ) -> dict:
+    """Assemble the record of one run of `samples` samples.
+
+    Args:
+        run, inputs, target, quality, check: as in the schema.
+        readout: name of the layer that is read.
+        steps: timesteps run.
+        wall_s: seconds the host took.
+        counts: per-layer counts of the whole run.
+        cost: modelled cost of a sample on a board.
+        baselines: `cost.baseline_section`.
+        pictures: file names beside the report's folder.
+        host: what the host computes besides.
+        measured: of a chip, `loihi.measure.measured_section`, empty where it was not profiled;
+            None where no chip ran.
+    """
+    layers = [_layer(c, samples) for c in counts]
+    wall = {"value": round(wall_s, 3), "basis": "measured",
+            "what": "wall time of the simulator on this machine, compiling included, not of a chip"}
+    return {
+        "schema": SCHEMA,
+        "run": run, "inputs": inputs, "target": target,
+        "work": {"basis": "counted", "mode": mode, "samples": samples, "ticks": schedule.ticks,
+                 "lag_ticks": schedule.lag, "timesteps_per_tick": schedule.dilation,
+                 "timesteps_per_sample": schedule.period,
+                 "latency_timesteps": schedule.last_wave(readout, 0), "timesteps_run": steps},
+        "time": {"host_wall_s": wall, **time_section(cost, measured)},
+        "energy": energy_section(cost, measured),
+        "fit": fit_section_of(cost),
+        "measured": measured,
+        "baselines": baselines,
+        "quality": quality,
+        "layers": layers,
+        "parts": _sums(layers),
+        "totals": {"basis": "counted", **{
+            where: {key: sum(layer[key] for layer in layers if layer["on_chip"] == on_chip)
+                    for key in COUNTED}
+            for where, on_chip in (("on_chip", True), ("on_host", False))}},
+        "check": check,
+        "pictures": pictures,
+        "not_counted": [f"the host: {host}", *NOT_COUNTED],
+    }
+
+
+def with_cost(record: dict, cost: Cost) -> dict:
+    """The record with its modelled sections made anew, for another board or constants."""
+    measured = record["measured"]
+    return {**record, "fit": fit_section_of(cost), "energy": energy_section(cost, measured),
+            "time": {"host_wall_s": record["time"]["host_wall_s"],
+                     **time_section(cost, measured)}}
+
+
+def _layer(count: LayerCount, samples: int) -> dict:
+    return {
+        "name": count.name, "part": count.part, "on_chip": count.on_chip, "basis": "counted",
+        "neurons": count.neurons, "synapses": count.synapses,
+        "spikes": int(count.spikes.sum()), "synops": int(count.synops.sum()),
+        "neuron_updates": count.neuron_updates,
+        "spikes_per_sample": float(count.spikes.sum() / samples),
+        "synops_per_sample": float(count.synops.sum() / samples),
+        "spikes_per_timestep": count.spikes.tolist(),
+        "synops_per_timestep": count.synops.tolist(),
+    }
+
+
+def _sums(layers: list[dict]) -> list[dict]:
+    parts = dict.fromkeys(layer["part"] for layer in layers)
+    return [{"name": part, "basis": "counted",
+             **{key: sum(layer[key] for layer in layers if layer["part"] == part)
+                for key in COUNTED}} for part in parts]
+
+
+# --- reading and checking ---------------------------------------------------------------------
+
+
+def validate_report(record: dict, where: str) -> None:
+    """Check a record against the schema and its own sums.
+
+    Raises:
+        UserError: names the file and the field.
+    """
+    import jsonschema
+
+    schema = json.loads(
+        (resources.files("lava_models.report") / "schemas" / "report-2.json").read_text("utf-8"))
+    if record.get("schema") != SCHEMA:
+        raise UserError(f"{where}: schema {record.get('schema')!r}, this release reads {SCHEMA}")
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(record))
+    if error is not None:
+        raise UserError(f"{where}: {error.json_path}: {error.message}")
+    layers = record["layers"]
+    for layer in layers:
+        for key in ("spikes", "synops"):
+            if sum(layer[f"{key}_per_timestep"]) != layer[key]:
+                raise UserError(f"{where}: {layer['name']}: {key} is not the sum over timesteps")
+    for key in COUNTED:
+        total = sum(record["totals"][side][key] for side in ("on_chip", "on_host"))
+        for name, parts in (("layers", layers), ("parts", record["parts"])):
+            if sum(part[key] for part in parts) != total:
+                raise UserError(f"{where}: totals.{key} is not the sum of the {name}")
+    _check_cost(record, where)
+
+
+def _check_cost(record: dict, where: str) -> None:
+    """Parts add up, and the model speaks of the synops that were counted."""
+    energy, fit = record["energy"], record["fit"]
+
+    def need_equal(name: str, total: float, parts: list[float]) -> None:
+        if abs(sum(parts) - total) > TOLERANCE * max(abs(total), 1e-30):
+            raise UserError(f"{where}: {name} is {total}, its parts add up to {sum(parts)}")
+
+    for key in ("value", "low", "high"):
+        for split in ("dynamic_by_kind_j", "dynamic_by_part_j"):
+            need_equal(f"energy.dynamic_j.{key} by energy.{split}", energy["dynamic_j"][key],
+                       [part[key] for part in energy[split]])
+        need_equal(f"energy.energy_per_sample_j.{key}", energy["energy_per_sample_j"][key],
+                   [energy["static_j"][key], energy["dynamic_j"][key]])
+        need_equal(f"energy.energy_per_timestep_j.{key} times the timesteps",
+                   energy["energy_per_timestep_j"][key] * record["work"]["timesteps_per_sample"],
+                   [energy["energy_per_sample_j"][key]])
+    synops = next(kind["count"] for kind in energy["dynamic_by_kind_j"]
+                  if kind["name"] == "synapses")
+    need_equal("energy: the number of synops", synops,
+               [layer["synops_per_sample"] for layer in record["layers"]])
+    need_equal("fit.cores", fit["cores"], [layer["cores"] for layer in fit["layers"]])
+
+
+def read_report(path: Path) -> dict:
+    """Read and validate a report.json.
+
+    Raises:
+        UserError: no such file, no JSON, or not a valid record.
+    """
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run-lava writes one") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not a readable report: {error}") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: not a report; expected one that run-lava wrote")
+    validate_report(record, str(path))
+    return record
+
+
+def write_report(record: dict, folder: Path, pictures: Path | None = None) -> Path:
+    """Write report.json, report.md and report.html to `folder`; the path of the first.
+
+    Args:
+        pictures: folder of the pictures (default: the one above).
+    """
+    from lava_models.report.render import to_html, to_markdown
+
+    with replacing(folder / "report.json") as file:
+        file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    with replacing(folder / "report.md") as file:
+        file.write_text(to_markdown(record), "utf-8")
+    with replacing(folder / "report.html") as file:
+        file.write_text(to_html(record, pictures or folder.parent), "utf-8")
+    return folder / "report.json"

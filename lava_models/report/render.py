@@ -1,0 +1,340 @@
+"""The report's record as Markdown, as a terminal table and as one self-contained HTML page.
+
+Everything shown is in the record; only numbers are rounded here.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+_COLUMNS = ("layer", "part", "neurons", "synapses", "spikes / sample", "synops / sample",
+            "neuron updates / sample", "spikes / neuron and tick")
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
+# --- words and numbers ------------------------------------------------------------------------
+
+
+def si(value: float, unit: str) -> str:
+    """A number with three digits and a prefix: 0.00131 J is "1.31 mJ"."""
+    size = abs(value)
+    scale, prefix = next(((s, p) for s, p in _PREFIXES if size >= s), _PREFIXES[-1])
+    if size == 0:
+        return f"0 {unit}"
+    digits = max(0, 2 - math.floor(math.log10(size / scale) + 1e-9))
+    return f"{value / scale:.{digits}f} {prefix}{unit}"
+
+
+def interval(entry: dict, unit: str) -> str:
+    """A record's entry: nominal, interval and basis, or why there is none."""
+    if entry["value"] is None:
+        return f"{entry['basis']}: {entry['why']} ({entry['fix']})"
+    if "low" not in entry:
+        return f"{si(entry['value'], unit)} ({entry['basis']})"
+    return (f"{si(entry['value'], unit)} ({si(entry['low'], unit)} to {si(entry['high'], unit)}, "
+            f"{entry['basis']})")
+
+
+def verdict(record: dict) -> str:
+    """Cores, chips, energy and time of a sample in one line."""
+    fit, energy, time = record["fit"], record["energy"], record["time"]
+    over = energy["over_all_sets_j"]
+    chips = f"{fit['chips']} chip{'s' * (fit['chips'] > 1)}"
+    fits = "fits" if fit["fits"] else f"does NOT fit: the board has {fit['board_chips']}"
+    return (f"{fit['cores']} cores on {chips} of {fit['board']} ({fits}); per sample "
+            f"{si(over['value'], 'J')} ({si(over['low'], 'J')} to {si(over['high'], 'J')} over all "
+            f"sets of constants) and at least {si(time['chip_sample_ms']['value'] * 1e-3, 's')}; "
+            + ("modelled, not run on hardware" if record["measured"] is None else
+               "modelled" + "; measured below" * bool(record["measured"])))
+
+
+def decoder_forms(fit: dict) -> str:
+    """Cores of the decoder in either form of its convolutions."""
+    def cores(section: dict) -> str:
+        parts = section["cores_by_part"]
+        return (f"{parts.get('decoder', 0) + parts.get('readout', 0)} cores with "
+                f"{section['convolutions']} convolutions")
+
+    return f"{cores(fit)}, {cores(fit['other_form'])}"
+
+
+def facts(record: dict) -> list[tuple[str, str]]:
+    """What a reader wants first, as (name, text)."""
+    work, target, fit = record["work"], record["target"], record["fit"]
+    time, energy = record["time"], record["energy"]
+    step = {k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}
+    other = fit["other_form"]
+    rows = [
+        ("backend", f"{target['backend']} ({target['description']})"),
+        ("mode", f"{work['mode']}, {work['samples']} samples, seed {record['run']['seed']}"),
+        ("timesteps per sample", f"{work['timesteps_per_sample']} (T = {work['ticks']} ticks x "
+         f"D = {work['timesteps_per_tick']} timesteps; "
+         + (f"z feeds back after L = {work['lag_ticks']})" if work["lag_ticks"] else
+            "nothing is fed back)")),
+        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
+        ("timesteps run", f"{work['timesteps_run']}"),
+        ("cores", f"{fit['cores']} on {fit['chips']} of {fit['board_chips']} chips"
+         + (f", {fit['convolutions']} convolutions" if other is not None else "")
+         + f"; most in {fit['binds']}"),
+    ]
+    if other is not None:
+        rows += [
+            ("other form", f"{other['convolutions']} convolutions: {other['cores']} cores on "
+             f"{other['chips']} chips, {interval(other['energy_per_sample_j'], 'J')}, at least "
+             f"{si(other['chip_sample_ms']['value'] * 1e-3, 's')} per sample"),
+            ("decoder", decoder_forms(fit))]
+    rows += [
+        ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
+         f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),
+        ("chip timestep", f"at least {interval({**time['chip_timestep_us'], **step}, 's')}"),
+        ("measured on chip", _measured(record)),
+        ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
+                      f"({time['host_wall_s']['what']})"),
+    ]
+    rows += [(f"quality: {name.replace('_', ' ')}",
+              f"{entry['value']:.4f} ({entry['basis']}: {entry['what']})" if
+              entry["value"] is not None else interval(entry, ""))
+             for name, entry in record["quality"].items()]
+    return [*rows, ("reference", record["check"]["verdict"])]
+
+
+def _measured(record: dict) -> str:
+    """A chip's energy and time beside the modelled, or why there are none."""
+    energy, time = record["energy"], record["time"]
+    if not record["measured"]:
+        return interval(energy["measured_j"], "J")
+    words = []
+    for name, mine, theirs, unit, scale in (
+            ("energy per sample", energy["energy_per_sample_j"], energy["measured_j"], "J", 1.0),
+            ("timestep", time["chip_timestep_us"], time["measured_timestep_us"], "s", 1e-6)):
+        if theirs["value"] is None:
+            words.append(f"{name} {interval(theirs, unit)}")
+            continue
+        words.append(f"{name} {si(theirs['value'] * scale, unit)} (spread "
+                     f"{si(theirs['spread'] * scale, unit)}, n = {theirs['n']}; modelled / "
+                     f"measured {mine['value'] / theirs['value']:.2f})")
+    return "; ".join(words)
+
+
+def measured_rows(record: dict) -> list[list[str]]:
+    """What a chip's loggers gave: (name, mean, spread, n, modelled / measured, what)."""
+    energy, samples = record["energy"], record["work"]["samples"]
+    per_timestep = samples * record["work"]["timesteps_per_sample"]
+    totals = record["totals"]["on_chip"]
+    beside = {"timestep_us": record["time"]["chip_timestep_us"]["value"],
+              "energy_per_sample_j": energy["energy_per_sample_j"]["value"],
+              "energy_static_per_sample_j": energy["static_j"]["value"],
+              "energy_dynamic_per_sample_j": energy["dynamic_j"]["value"],
+              "synops_per_timestep": totals["synops"] / per_timestep,
+              "neuron_passes_per_timestep": totals["neuron_updates"] / per_timestep}
+    rows = []
+    for name, entry in (record["measured"] or {}).items():
+        if entry["value"] is None:
+            rows.append([name, entry["basis"], "", "", "", entry["why"]])
+        else:
+            rows.append([name, f"{entry['value']:.6g}", *(
+                [f"{entry['spread']:.3g}"] if "spread" in entry else [""]), str(entry["n"]),
+                f"{beside[name] / entry['value']:.2f}" if name in beside and entry["value"] else "",
+                entry["what"]])
+    return rows
+
+
+def layer_rows(record: dict) -> list[list[str]]:
+    """The table of counts, its total last."""
+    samples, ticks = record["work"]["samples"], record["work"]["ticks"]
+    rows = []
+    for layer in record["layers"]:
+        per_neuron = layer["spikes"] / (samples * ticks * max(layer["neurons"], 1))
+        rows.append([layer["name"] + ("" if layer["on_chip"] else " (host)"), layer["part"],
+                     f"{layer['neurons']:,}", f"{layer['synapses']:,}",
+                     f"{layer['spikes_per_sample']:,.0f}", f"{layer['synops_per_sample']:,.0f}",
+                     f"{layer['neuron_updates'] / samples:,.0f}", f"{per_neuron:.3f}"])
+    total = record["totals"]["on_chip"]
+    rows.append(["total on chip", "", f"{total['neurons']:,}", f"{total['synapses']:,}",
+                 f"{total['spikes'] / samples:,.0f}", f"{total['synops'] / samples:,.0f}",
+                 f"{total['neuron_updates'] / samples:,.0f}", ""])
+    return rows
+
+
+def energy_rows(record: dict) -> list[list[str]]:
+    """Where the energy goes: (what, count, nominal, low to high)."""
+    energy = record["energy"]
+
+    def row(name: str, entry: dict, count: str = "") -> list[str]:
+        return [name, count, si(entry["value"], "J"),
+                f"{si(entry['low'], 'J')} to {si(entry['high'], 'J')}"]
+
+    rows = [row("static", energy["static_j"])]
+    rows += [row(f"dynamic: {kind['name']}", kind, f"{kind['count']:,.0f}")
+             for kind in energy["dynamic_by_kind_j"]]
+    rows += [row(f"dynamic in {part['name']}", part) for part in energy["dynamic_by_part_j"]]
+    rows += [row(f"total by {s['name']}" + (f" (fitted on {s['fitted_on']})" if s["fitted_on"]
+                                            else ""), s["total_j"]) for s in energy["sets"]]
+    return rows
+
+
+def fit_rows(record: dict) -> list[list[str]]:
+    """Cores per layer: (layer, form, cores, what binds, used / limit, percent)."""
+    rows = []
+    for layer in record["fit"]["layers"]:
+        use = layer["fullest_core"][layer["binds"]]
+        rows.append([layer["name"], layer["form"], f"{layer['cores']}", layer["binds"],
+                     f"{use['used']:,} / {use['limit']:,}", f"{use['percent']:.1f} %"])
+    fit = record["fit"]
+    return [*rows, ["total", "", f"{fit['cores']}", "",
+                    f"{fit['cores']} / {fit['cores_per_chip'] * fit['board_chips']:,} cores",
+                    f"{100 * fit['cores'] / (fit['cores_per_chip'] * fit['board_chips']):.1f} %"]]
+
+
+def baseline_rows(record: dict) -> list[list[str]]:
+    """(name, multiply-accumulates, energy per sample, what it is)."""
+    return [[b["name"], "" if b["multiply_accumulates"] is None
+             else f"{b['multiply_accumulates']:,}", interval(b["energy_per_sample_j"], "J"),
+             b["what"]] for b in record["baselines"]]
+
+
+_ENERGY_COLUMNS = ("energy per sample, modelled", "count", "nominal", "low to high")
+_FIT_COLUMNS = ("layer", "form", "cores", "binds", "fullest core", "percent")
+_MEASURED_COLUMNS = ("measured on the chip", "mean", "spread", "n", "modelled / measured",
+                     "what it is")
+_BASELINE_COLUMNS = ("beside it", "multiply-accumulates", "energy per sample", "what it is")
+
+
+# --- Markdown and terminal --------------------------------------------------------------------
+
+
+def markdown_table(columns: tuple[str, ...], rows: list[list[str]], text: int) -> list[str]:
+    """Lines of a Markdown table whose first `text` columns are left-aligned."""
+    return ["| " + " | ".join(columns) + " |",
+            "|" + "|".join(["-"] * text + ["-:"] * (len(columns) - text)) + "|",
+            *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def to_markdown(record: dict) -> str:
+    """The record as Markdown."""
+    lines = [f"# {record['work']['mode']}: {record['inputs']['net']}", "",
+             f"**{verdict(record)}**", ""]
+    lines += [f"- **{name}**: {value}" for name, value in facts(record)]
+    lines += ["", "Counted, exact:", "", *markdown_table(_COLUMNS, layer_rows(record), 2)]
+    lines += ["", f"Modelled by {record['energy']['constants']}:", "",
+              *markdown_table(_ENERGY_COLUMNS, energy_rows(record), 1)]
+    lines += ["", f"Cores of {record['fit']['board']}, modelled:", "",
+              *markdown_table(_FIT_COLUMNS, fit_rows(record), 2)]
+    if record["measured"]:
+        lines += ["", *markdown_table(_MEASURED_COLUMNS, measured_rows(record), 1)]
+    lines += ["", *markdown_table(_BASELINE_COLUMNS, baseline_rows(record), 1)]
+    lines += ["", *(f"![{name}](../{name})" for name in record["pictures"])]
+    lines += ["", "Assumed: " + "; ".join(record["energy"]["assumptions"]) + ".",
+              "", "Not counted: " + "; ".join(record["not_counted"]) + ".", ""]
+    return "\n".join(lines)
+
+
+def to_terminal(record: dict) -> Group:
+    """The record as rich tables with its facts above."""
+    counted = _table("counted, exact; spikes, synops and updates per sample, rate per neuron and "
+                     "tick", ("layer", "neurons", "synapses", "spikes", "synops", "updates",
+                              "rate"),
+                     [[name, *numbers] for name, _part, *numbers in layer_rows(record)], total=True)
+    energy = _table(f"energy of a sample, modelled by {record['energy']['constants']}",
+                    ("", "count", "nominal", "low to high"), energy_rows(record))
+    lines = Text("\n".join(f"{name:>20}  {value}" for name, value in facts(record)))
+    return Group(Text(verdict(record), style="bold"), lines, counted, energy,
+                 Text("not counted: " + "; ".join(record["not_counted"]), style="dim"))
+
+
+def fit_to_terminal(section: dict) -> Table:
+    """The fit section as a rich table."""
+    return _table(f"{section['board']}: {section['cores']} cores on {section['chips']} of "
+                  f"{section['board_chips']} chips ({section['cores_per_chip']} cores each), "
+                  + ("fits" if section["fits"] else "does NOT fit"),
+                  _FIT_COLUMNS, fit_rows({"fit": section}), total=True)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[list[str]], total: bool = False
+           ) -> Table:
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+    for i, row in enumerate(rows):
+        if total and i == len(rows) - 1:
+            table.add_section()
+        table.add_row(*row, style="bold" if total and i == len(rows) - 1 else None)
+    return table
+
+
+# --- HTML -------------------------------------------------------------------------------------
+
+
+def to_html(record: dict, folder: Path) -> str:
+    """The record as one page that needs nothing else.
+
+    Args:
+        folder: holds the record's pictures; one that is not there is left out.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                                     undefined=jinja2.StrictUndefined)
+    template = environment.from_string(
+        (resources.files("lava_models.report") / "templates" / "report.html").read_text("utf-8"))
+    pictures = [(name, base64.b64encode((folder / name).read_bytes()).decode())
+                for name in record["pictures"] if (folder / name).is_file()]
+    return template.render(
+        r=record, verdict=verdict(record), facts=facts(record), pictures=pictures,
+        layers=_with_bars(layer_rows(record)[:-1], [la["synops_per_sample"]
+                                                    for la in record["layers"]]),
+        layer_total=layer_rows(record)[-1], layer_columns=_COLUMNS,
+        maps=_maps(record), energy_columns=_ENERGY_COLUMNS, energy_rows=energy_rows(record),
+        shares=_shares(record), fit_columns=_FIT_COLUMNS, fits=_with_bars(
+            fit_rows(record)[:-1], [la["fullest_core"][la["binds"]]["percent"] or 0
+                                    for la in record["fit"]["layers"]], 100.0),
+        fit_total=fit_rows(record)[-1], measured_columns=_MEASURED_COLUMNS,
+        measured=measured_rows(record), baseline_columns=_BASELINE_COLUMNS,
+        baselines=baseline_rows(record))
+
+
+def _with_bars(rows: list[list[str]], values: list[float], full: float | None = None) -> list[dict]:
+    """Rows with the length of a bar in percent."""
+    full = full or max(max(values), 1e-30)
+    return [{"cells": row, "bar": round(100 * min(value / full, 1.0), 1)}
+            for row, value in zip(rows, values, strict=True)]
+
+
+def _maps(record: dict) -> list[dict]:
+    """Spikes and synops as maps, layer by timestep; every row shaded up to its own largest."""
+    samples, maps = record["work"]["samples"], []
+    for key in ("spikes", "synops"):
+        rows = []
+        for layer in record["layers"]:
+            series = [n / samples for n in layer[f"{key}_per_timestep"]]
+            if not any(series):
+                continue
+            top = max(series)
+            rows.append({"name": layer["name"], "series": series, "top": top,
+                         "shade": [round(n / top, 2) for n in series]})
+        maps.append({"key": key, "rows": rows, "steps": record["work"]["timesteps_per_sample"]})
+    return maps
+
+
+def _shares(record: dict) -> list[dict]:
+    """The energy's split as stacked bars: by kind, and by part of the network."""
+    energy, bars = record["energy"], []
+    total = energy["energy_per_sample_j"]["value"]
+    for title, key in (("by kind", "dynamic_by_kind_j"), ("by part", "dynamic_by_part_j")):
+        entries = [("static", energy["static_j"]["value"]),
+                   *((e["name"], e["value"]) for e in energy[key])]
+        pieces, at = [], 0.0
+        for name, value in entries:
+            width = 100 * value / total if total else 0.0
+            pieces.append({"name": name, "width": round(width, 2), "at": round(at, 2),
+                           "text": f"{si(value, 'J')}, {width:.1f} %"})
+            at += width
+        bars.append({"title": title, "pieces": pieces})
+    return bars

@@ -1,0 +1,165 @@
+"""The Lava graphs equal the reference, spike for spike: stock, fused, any number of lanes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lava_models import ChipBits, Reference, encode_images
+from lava_models.cost.counts import count_run, pixels_used
+from lava_models.graph.compare import compare, compare_with_reference, reference_lane
+from lava_models.graph.lava_graph import run_graph
+from lava_models.reference.rule30 import POPULATIONS
+
+SAMPLES = 5
+
+
+def _images(net, samples):
+    c, h, w = net.image_shape
+    return encode_images(net, np.random.default_rng(1).uniform(-1, 1, (samples, c, h, w)))
+
+
+@pytest.mark.parametrize("mode", ["reconstruct", "generate"])
+@pytest.mark.parametrize("lag", [1, 2, 4])
+def test_equal_back_to_back(net_factory, mode, lag):
+    """Every population at every timestep, drain included, in the stock graph and in the fused one
+    with one lane and with several; same images, same counts."""
+    net = net_factory(lag=lag, seed=lag, ticks=6)  # z feeds back whatever the lag
+    images = _images(net, SAMPLES) if mode == "reconstruct" else None
+    bits = ChipBits.of(net, mode, 3)
+    runs = [run_graph(net, mode, bits, SAMPLES, images, graph=graph, lanes=lanes)
+            for graph, lanes in (("stock", 1), ("fused", 1), ("fused", 3))]
+    for run in runs:
+        verdict = compare_with_reference(run, net, mode, bits, images)
+        assert verdict.equal, str(verdict)
+        assert verdict.steps == run.steps
+        assert run.steps == bits.schedule.run_length("decoder.3", run.samples_per_lane)
+        assert set(POPULATIONS) < set(run.spikes)
+        for name in run.spikes:
+            assert run.raster(name).any(), f"{name} is silent: the comparison would show nothing"
+    stock = runs[0]
+    for run in runs[1:]:
+        assert np.array_equal(run.voltage, stock.voltage)
+        for name, spikes in stock.counts.items():
+            assert np.array_equal(run.counts[name], spikes), name
+
+    lane = reference_lane(Reference(net, mode), bits, 0, SAMPLES, images)
+    _see_single_errors(stock, lane, bits.schedule)
+
+
+def _see_single_errors(run, lane, schedule):
+    """The comparison sees a single wrong spike and a single wrong voltage."""
+    run.voltage[0, 0] += 1
+    assert "readout voltage of sample 0, pixel 0" in str(compare(run, [lane], schedule))
+    run.voltage[0, 0] -= 1
+    for name in ("selection", "random_bits.rule"):
+        flipped = dict(run.spikes)
+        flipped[name] = flipped[name].copy()
+        flipped[name][7, 0] ^= 0x80
+        wrong = compare(dataclasses.replace(run, spikes=flipped), [lane], schedule)
+        assert (wrong.differing, wrong.equal) == (1, False)
+        assert f"{name}, neuron 0, timestep 8" in str(wrong)
+
+
+@pytest.mark.parametrize("graph", ["stock", "fused"])
+@pytest.mark.parametrize(("k", "random_bits"), [(5, 8), (13, 12)])
+def test_colour_and_inexact_k(net_factory, graph, k, random_bits):
+    """T = 3 makes an odd number of ticks; k = 13 with 12 bits needs rounded, split weights."""
+    net = net_factory(channels=3, k=k, random_bits=random_bits, ticks=3)
+    images = _images(net, 2)
+    bits = ChipBits.of(net, "reconstruct", 3)
+    run = run_graph(net, "reconstruct", bits, 2, images, graph=graph)
+    verdict = compare_with_reference(run, net, "reconstruct", bits, images)
+    assert verdict.equal, str(verdict)
+
+
+@pytest.mark.parametrize("mode", ["reconstruct", "generate"])
+def test_shared_convolutions(net_factory, mode):
+    """Lava's Conv with shared weights, transposed ones in sub-pixel form: the same spikes."""
+    net = net_factory(channels=3)
+    images = _images(net, 2) if mode == "reconstruct" else None
+    bits = ChipBits.of(net, mode, 3)
+    run = run_graph(net, mode, bits, 2, images, graph="stock", convolutions="shared")
+    verdict = compare_with_reference(run, net, mode, bits, images)
+    assert verdict.equal, str(verdict)
+
+
+def test_odd_period_in_lanes(net_factory):
+    """D = 1 and T = 3: lanes start at even and at odd timesteps of the run."""
+    net = net_factory(lag=4, ticks=3)
+    bits = ChipBits.of(net, "generate", 1)
+    one, four = (run_graph(net, "generate", bits, 7, lanes=lanes) for lanes in (1, 4))
+    assert np.array_equal(one.voltage, four.voltage)
+    assert all(np.array_equal(one.counts[name], four.counts[name]) for name in one.counts)
+
+
+def test_recording_less_changes_nothing_else(net_factory):
+    net = net_factory()
+    bits = ChipBits.of(net, "generate", 1)
+    full = run_graph(net, "generate", bits, 6, lanes=2)
+    some = run_graph(net, "generate", bits, 6, lanes=2, record=1)
+    assert np.array_equal(full.voltage, some.voltage)
+    for name, spikes in full.counts.items():
+        assert np.array_equal(some.counts[name], spikes)
+        assert np.array_equal(full.raster(name)[:, :len(some.spikes[name])], some.raster(name))
+    assert (some.recorded, full.recorded) == (1, 3)
+    assert compare_with_reference(some, net, "generate", bits, None).equal
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 5])
+def test_latents_by_tick(net_factory, lanes):
+    """What the picture of the latents shows: the samples of all lanes, in order."""
+    net = net_factory()
+    bits = ChipBits.of(net, "generate", 2)
+    run = run_graph(net, "generate", bits, 5, lanes=lanes)
+    wanted = Reference(net, "generate").run(bits.samples(0, 5)).spikes["selection"]
+    assert np.array_equal(run.by_tick("selection", bits.schedule), wanted)
+
+
+def test_another_seed_other_images(net_factory):
+    net = net_factory()
+    a, b = (run_graph(net, "generate", ChipBits.of(net, "generate", seed), 2) for seed in (0, 1))
+    assert not np.array_equal(a.voltage, b.voltage)
+
+
+def test_generation_needs_no_input(net_factory):
+    """Nothing but the processes of the chip and those that watch it; the host feeds nothing."""
+    from lava.magma.core.process.process import AbstractProcess
+
+    import lava_models.graph.lava_graph as graph
+
+    net = net_factory()
+    built: list[AbstractProcess] = []
+    original = AbstractProcess.__init__
+
+    def note(self, *args, **kwargs):
+        built.append(self)
+        original(self, *args, **kwargs)
+
+    AbstractProcess.__init__ = note
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(graph.Graph, "run", lambda self, on_step: self)
+            run_graph(net, "generate", ChipBits.of(net, "generate", 0), 1, graph="stock")
+    finally:
+        AbstractProcess.__init__ = original
+    kinds = {type(process).__name__ for process in built}
+    assert kinds == {"Clock", "RandomBits", "LatentSelection", "SpikingLayer", "SpikeProbe",
+                     "StateProbe"}
+
+
+def test_counts_do_not_depend_on_lanes(net_factory):
+    net = net_factory()
+    images = _images(net, 5)
+    bits = ChipBits.of(net, "reconstruct", 1)
+    tables = []
+    for lanes in (1, 2, 5):
+        run = run_graph(net, "reconstruct", bits, 5, images, lanes=lanes)
+        tables.append(count_run(net, "reconstruct", 5, run.counts, pixels_used(images)))
+    for table in tables[1:]:
+        for a, b in zip(tables[0], table, strict=True):
+            assert (a.name, a.neuron_updates) == (b.name, b.neuron_updates)
+            assert np.array_equal(a.spikes, b.spikes)
+            assert np.array_equal(a.synops, b.synops)

@@ -1,0 +1,148 @@
+"""The chip's graph with a double of Intel's extension: not run on hardware, here or anywhere.
+
+It runs on the CPU and equals the reference spike for spike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import loihi_double
+import numpy as np
+import pytest
+
+from hw_configs import load_board
+from lava_models import ChipBits, encode_images
+from lava_models.cost.describe import describe
+from lava_models.cost.mapper import fit
+from lava_models.files import UserError
+from lava_models.loihi.board import check_for_chip, use_board
+from lava_models.loihi.hardware_graph import OfflineGraph, run_on_chip
+from lava_models.loihi.proof import compare_with_expected, expect
+from lava_models.net.schedule import SELECTION
+
+
+def _images(net, samples):
+    rng = np.random.default_rng(3)
+    return encode_images(net, rng.uniform(-1, 1, (samples, *net.image_shape)).astype(np.float32))
+
+
+@pytest.mark.parametrize(("mode", "lag", "convolutions"), [
+    ("generate", 1, "unrolled"), ("reconstruct", 1, "unrolled"), ("reconstruct", 2, "shared"),
+    ("generate", 4, "shared")])
+def test_hardware_graph_equals_the_reference(extension, net_factory, mode, lag, convolutions):
+    net = net_factory(lag=lag)
+    bits = ChipBits.of(net, mode, 4)
+    images = _images(net, 3) if mode == "reconstruct" else None
+    run = run_on_chip(net, mode, bits, 3, images, convolutions=convolutions)
+    expected = expect(net, mode, bits, 0, 3, images)
+    equal, verdict = compare_with_expected(run, expected, net, mode)
+    assert equal and "equal" in verdict and "timesteps late" not in verdict
+    assert np.array_equal(run.voltage, expected.voltage) and expected.z.any()
+    config, = loihi_double.HwConfig.started
+    assert config.select_sub_proc_model and config.loggers == []
+    assert loihi_double.CompilerOptions.show_resource_count
+
+
+@pytest.mark.parametrize("mode", ["generate", "reconstruct"])
+def test_late_adapters(monkeypatch, net_factory, mode):
+    """Adapters that take two timesteps: equal with --input-delay 2, and the verdict says so."""
+    loihi_double.install(monkeypatch, delay=2)
+    net = net_factory()
+    bits = ChipBits.of(net, mode, 1)
+    images = _images(net, 3) if mode == "reconstruct" else None
+    run = run_on_chip(net, mode, bits, 3, images, delay=2)
+    equal, verdict = compare_with_expected(run, expect(net, mode, bits, run.first, 3, images), net,
+                                           mode)
+    assert equal and "z 2 timesteps late" in verdict
+    if mode == "reconstruct":
+        wrong = run_on_chip(net, mode, bits, 3, images)
+        equal, verdict = compare_with_expected(wrong, expect(net, mode, bits, 0, 3, images), net,
+                                               mode)
+        assert not equal and "selection, neuron" in verdict and "timestep" in verdict
+
+
+def test_held_image(extension, net_factory):
+    """One image for all samples, delivered with the bias: the same spikes as if it were sent."""
+    net = net_factory()
+    bits, images = ChipBits.of(net, "reconstruct", 2), np.repeat(_images(net, 1), 4, axis=0)
+    run = run_on_chip(net, "reconstruct", bits, 4, images, held=True)
+    expected = expect(net, "reconstruct", bits, 0, 4, images)
+    assert compare_with_expected(run, expected, net, "reconstruct")[0]
+    assert np.array_equal(run.voltage, expected.voltage)
+
+
+def test_a_difference_is_found(extension, net_factory):
+    net = net_factory()
+    bits = ChipBits.of(net, "generate", 4)
+    run = run_on_chip(net, "generate", bits, 2)
+    expected = expect(net, "generate", bits, 0, 2, None)
+    voltage = run.voltage.copy()
+    voltage[1, 7] += 1
+    equal, verdict = compare_with_expected(dataclasses.replace(run, voltage=voltage), expected, net,
+                                           "generate")
+    assert not equal and "1 readout voltages differ, first decoder.3, neuron 7" in verdict
+    z = run.z.copy()
+    at = np.argwhere(z)[len(np.argwhere(z)) // 2]
+    z[tuple(at)] = False
+    equal, verdict = compare_with_expected(dataclasses.replace(run, z=z), expected, net, "generate")
+    assert not equal and f"selection, neuron {at[1]}, timestep {at[0] + 1}: chip 0" in verdict
+
+
+def test_expected_counts_are_a_run_s(net_factory):
+    """Counts from the reference equal counts from Lava."""
+    from lava_models.graph.lava_graph import run_graph
+
+    for mode, lag in (("reconstruct", 1), ("generate", 4)):
+        net = net_factory(lag=lag)
+        bits = ChipBits.of(net, mode, 9)
+        images = _images(net, 5) if mode == "reconstruct" else None
+        run = run_graph(net, mode, bits, 5, images, lanes=2)
+        expected = expect(net, mode, bits, 0, 5, images)
+        assert run.counts.keys() == expected.counts.keys()
+        for name, counts in run.counts.items():
+            assert np.array_equal(counts, expected.counts[name]), name
+
+
+@pytest.mark.parametrize("mode", ["generate", "reconstruct"])
+def test_same_graph_without_the_extension(net_factory, tmp_path, mode):
+    """The adapters' models for the CPU, chosen by run configuration: the same z and images."""
+    net = net_factory()
+    bits = ChipBits.of(net, mode, 4)
+    images = _images(net, 3) if mode == "reconstruct" else None
+    graph = OfflineGraph(net, mode, 3, "unrolled", tmp_path, False, 0, [])
+    run = graph.build(bits, images).run(lambda done, total: None)
+    expected = expect(net, mode, bits, 0, 3, images)
+    assert np.array_equal(run.voltage, expected.voltage)
+    assert np.array_equal(run.by_tick(SELECTION, graph.schedule), expected.z)
+
+
+# --- board --------------------------------------------------------------------------------------
+
+
+def test_environment_is_respected(extension, monkeypatch):
+    monkeypatch.setenv("PARTITION", "oheogulch")
+    assert use_board(None, None, None, "N3C1") == {
+        "SLURM": "1", "PARTITION": "oheogulch", "LOIHI_GEN": "N3C1"}
+    monkeypatch.setenv("NXSDKHOST", "10.0.0.7")
+    assert use_board(None, None, None, "N3B3")["NXSDKHOST"] == "10.0.0.7"
+    assert "NXSDKHOST" in use_board(None, None, "10.0.0.7", "N3B3")
+
+
+# --- checks before anything is compiled ---------------------------------------------------------
+
+
+def test_period_must_be_a_power_of_two(net_factory):
+    net = net_factory(ticks=5)
+    placed = fit(describe(net, "generate"), load_board("oheogulch"))
+    with pytest.raises(UserError, match=r"a sample takes 20 timesteps \(T = 5 ticks x D = 4\).*"
+                                        r"power of two; train with --ticks 4 or 8"):
+        check_for_chip(net, "generate", placed)
+
+
+def test_network_must_fit_the_board(net_factory):
+    net, board = net_factory(), load_board("oheogulch")
+    small = dataclasses.replace(board, neurocores=dataclasses.replace(board.chip.neurocores,
+                                                                      value=3))
+    with pytest.raises(UserError, match="takes .* cores = .* chips, Oheo Gulch has 1 of 3; most"):
+        check_for_chip(net, "generate", fit(describe(net, "generate"), small))

@@ -1,0 +1,296 @@
+"""The Fully Spiking VAE (Kamata et al., AAAI 2022), built from SLAYER blocks.
+
+x -> encoder -> x^E_t -> autoregressive posterior -> 1 of k -> z_t -> decoder -> sum over t -> tanh
+
+Generation replaces encoder and posterior by the prior. Spikes are (T, N, ...), images (N, C, H, W)
+in [-1, 1]. All randomness comes from the torch.Generator passed in.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from train.config import LossConfig, ModelConfig
+from train.layers.blocks import Conv, ConvT, Dense, Readout
+from train.layers.glif import Glif
+from train.layers.integers import IntegerLif
+from train.layers.neuron import Lif, Surrogate
+from train.layers.norm import TdBN
+from train.models.base import Model
+from train.models.losses import Losses, kld, mmd
+from train.parallel import Ranks
+
+LOOP_DEPTH = 4
+"""Timesteps from z back to z on the chip: three layers and the selection."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a training or evaluation pass gives."""
+
+    image: Tensor
+    """(N, C, H, W) in (-1, 1); not bounded with readout tanh-per-tick."""
+    posterior: Tensor
+    """zeta of the posterior, spikes (T, N, C*k)."""
+    prior: Tensor
+    """zeta of the prior, spikes (T, N, C*k)."""
+    latents: Tensor
+    """z, (T, N, C)."""
+
+
+class FSVAE(Model):
+    """See the module's docstring; `config` holds every constant. With `kind` "glif", its neurons
+    are gated (train.layers.glif)."""
+
+    def _build(self, c: ModelConfig) -> None:
+        self.ranks = Ranks()
+        center = c.threshold if c.surrogate_center == "threshold" else 0.0
+        surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
+
+        kind = Lif
+        if c.arithmetic == "integer":
+            kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag)
+
+        def lif(channels: int, alpha: float = 1.0) -> Lif | Glif:
+            norm = TdBN(channels, alpha * c.threshold)
+            if c.kind == "glif":
+                return Glif(channels, c.ticks, c.glif, c.keep, c.threshold,
+                            replace(surrogate, center=0.0), norm)
+            return kind(c.threshold, c.keep, c.state_scale, surrogate, c.reset_gradient, norm)
+
+        side = c.image_size >> len(c.hidden)
+        self.bottom = (c.hidden[-1], side, side)
+        flat = c.hidden[-1] * side * side
+        widths = (c.image_channels, *c.hidden)
+        self.encoder = nn.ModuleList(
+            [Conv(i, o, lif(o)) for i, o in zip(widths, widths[1:])]
+            + [Dense(flat, c.latent, lif(c.latent))])
+        ends = (*c.bottleneck, c.latent * c.k)
+        self.posterior = Autoregressive(2 * c.latent, ends, lambda n: lif(n, c.latent_gain))
+        self.prior = Autoregressive(c.latent, ends, lambda n: lif(n, c.latent_gain))
+        up = (*c.hidden[::-1], c.hidden[0])
+        readout = kind(c.threshold, c.readout_keep, c.state_scale, surrogate, c.reset_gradient)
+        self.decoder = nn.ModuleList(
+            [Dense(c.latent, flat, lif(flat))]
+            + [ConvT(i, o, lif(o)) for i, o in zip(up, up[1:])]
+            + [Readout(up[-1], c.image_channels, readout)])
+        with torch.no_grad():
+            self.decoder[-1].synapse.weight.mul_(c.readout_init)
+
+    # --- the four parts ---
+
+    def encode(self, image: Tensor) -> Tensor:
+        """x^E (T, N, C) of images (N, C, H, W): the same frame at every tick."""
+        *convs, dense = self.encoder
+        if isinstance(convs[0].neuron, IntegerLif):
+            image = torch.round(image * convs[0].neuron.input_max.to(image.dtype))
+        # The first currents are equal at all ticks: convolve and normalise once. (tdBN's running
+        # variance is unbiased over N*H*W instead of T*N*H*W values.)
+        x, _ = convs[0].neuron(convs[0].current(image[None]), ticks=self.config.ticks)
+        for conv in convs[1:]:
+            x = conv(x)
+        return dense(x.flatten(2))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, C, H, W) of latents (T, N, C)."""
+        dense, *convs, readout = self.decoder
+        x = dense(z).unflatten(2, self.bottom)
+        for conv in convs:
+            x = conv(x)
+        if self.config.readout == "tanh-per-tick":
+            return 2 * readout.tanh_per_tick(x) - 1
+        return torch.tanh(readout(x))
+
+    def pick(self, zeta: Tensor, choice: Tensor) -> Tensor:
+        """z (..., C): of each channel's k candidates in zeta (..., C*k), the one chosen."""
+        candidates = zeta.unflatten(-1, (self.config.latent, self.config.k))
+        if self.config.latent_gradient == "mean":
+            return _PickForAll.apply(candidates, choice)
+        return candidates.gather(-1, choice[..., None]).squeeze(-1)
+
+    def draw(self, batch: int, generator: Generator) -> Tensor:
+        """Choices in 0..k-1 for all ticks, int64 (T, N, C), on the model's device."""
+        c = self.config
+        ranks = self.ranks if self.training else Ranks()  # one rank evaluates, on its own
+        choice = torch.randint(c.k, (c.ticks, batch * ranks.size, c.latent), generator=generator,
+                               device=generator.device)
+        return ranks.share(choice, 1).to(self.decoder[-1].bias.device)
+
+    def share_batches(self, ranks: Ranks) -> None:
+        """Train as one of several ranks from now on (train.parallel)."""
+        self.ranks = ranks
+        for module in self.modules():
+            if isinstance(module, TdBN):
+                module.ranks = ranks
+
+    def sample_posterior(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+        """One stateful pass: (zeta (T, N, C*k), z (T, N, C)) from x^E (T, N, C)."""
+        return self._sample(self.posterior, features, choice)
+
+    def _sample(self, net: "Autoregressive", features: Tensor | None, choice: Tensor):
+        """Feed back what was picked L ticks ago; the feedback itself carries no gradient."""
+        fed = [torch.zeros_like(choice[0], dtype=self.decoder[-1].bias.dtype)] * self.config.lag
+        zetas, latents, state = [], [], None
+        for t in range(self.config.ticks):
+            z = fed[t]
+            x = z if features is None else torch.cat([features[t], z], dim=-1)
+            zeta, state = net.step(x, state)
+            latents.append(self.pick(zeta, choice[t]))
+            fed.append(latents[-1].detach())
+            zetas.append(zeta)
+        return torch.stack(zetas), torch.stack(latents)
+
+    def _shifted(self, z: Tensor) -> Tensor:
+        """What is fed back at each tick: z delayed by L ticks, zeros first, no gradient."""
+        z = z.detach()
+        lag = min(self.config.lag, len(z))
+        return torch.cat([torch.zeros_like(z[:lag]), z[:len(z) - lag]])
+
+    # --- whole passes ---
+
+    def forward(self, image: Tensor, generator: Generator, loss: LossConfig | None = None,
+                chance: float = 0.0) -> Output:
+        """Reconstruct images and run the prior on the same latents (teacher forcing).
+
+        Args:
+            image: (N, C, H, W) in [-1, 1].
+            generator: draws the latents and the scheduled sampling.
+            loss: kind of scheduled sampling; only used with `chance` > 0.
+            chance: scheduled sampling's probability per tick.
+        """
+        features = self.encode(image)
+        choice = self.draw(len(image), generator)
+        if self.training and self.config.posterior == "one_pass":
+            with self.posterior.streaming():
+                zeta, z = self.sample_posterior(features, choice)
+        elif self.training:
+            zeta, z = self._two_pass(features, choice)
+        else:
+            zeta, z = self.sample_posterior(features, choice)
+        prior_input = self._shifted(z)
+        if self.training and chance > 0:
+            prior_input = self._schedule(prior_input, loss, chance, generator)
+        return Output(self.decode(z), zeta, self.prior(prior_input), z)
+
+    def _two_pass(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw z with running statistics, then repeat all ticks at once with batch statistics."""
+        with torch.no_grad(), self.posterior.frozen():
+            _, drawn = self.sample_posterior(features, choice)
+        zeta = self.posterior(torch.cat([features, self._shifted(drawn)], dim=-1))
+        return zeta, self.pick(zeta, choice)
+
+    def _schedule(self, fed: Tensor, loss: LossConfig, chance: float, generator: Generator):
+        """Replace some of the prior's inputs (T, N, C) by what it would have fed itself."""
+        c = self.config
+        device, whole = generator.device, fed.shape[1] * self.ranks.size
+        shape = (c.ticks, 1 if loss.scheduled_sampling == "code" else whole, 1)
+        hit = torch.rand(shape, generator=generator, device=device) < chance
+        hit[:max(loss.scheduled_first_tick, c.lag)] = False
+        noise = torch.randn((c.ticks, whole, c.latent), generator=generator, device=device)
+        noise = self.ranks.share(noise, 1).to(fed.device)
+        if loss.scheduled_sampling != "code":
+            hit = self.ranks.share(hit, 1)
+        choice = self.draw(fed.shape[1], generator)
+        hit = hit.to(fed.device)
+        if not hit.any():
+            return fed
+        own, state, inputs = [], None, []
+        with torch.no_grad(), self.prior.frozen():
+            for t in range(c.ticks):
+                inputs.append(torch.where(hit[t], own[t - c.lag], fed[t]) if t >= c.lag else fed[t])
+                zeta, state = self.prior.step(inputs[-1], state)
+                if loss.scheduled_sampling == "code":  # majority vote with a little noise
+                    rate = zeta.unflatten(-1, (c.latent, c.k)).mean(-1)
+                    own.append((rate + 1e-3 * noise[t] > 0.5).to(fed.dtype))
+                else:
+                    own.append(self.pick(zeta, choice[t]))
+        return torch.stack(inputs)
+
+    def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
+        """Loss of one batch of images (N, C, H, W)."""
+        rates = (z.unflatten(-1, (-1, self.config.k)).mean(-1)
+                 for z in (output.posterior, output.prior))
+        distance = mmd(*rates, config.synapse_time) if config.distance == "mmd" else kld(*rates)
+        reconstruction = torch.mean((output.image - image) ** 2)
+        total = reconstruction + config.weight_for(self.config.kind) * distance
+        return Losses(total, reconstruction, distance)
+
+    @torch.no_grad()
+    def generate(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Images (count, C, H, W) drawn from the prior, and their latents (T, count, C)."""
+        _, z = self._sample(self.prior, None, self.draw(count, generator))
+        return self.decode(z), z
+
+    @torch.no_grad()
+    def calibrate(self, image: Tensor, generator: Generator) -> None:
+        """Set tdBN's running statistics from a batch: before that, a fresh network is silent."""
+        norms = [m for m in self.modules() if isinstance(m, TdBN)]
+        for _ in range(3):  # z depends on the statistics it changes
+            for norm in norms:
+                norm.momentum = 1.0
+            features = self.encode(image)
+            zeta, z = self._two_pass(features, self.draw(len(image), generator))
+            self.prior(self._shifted(z))
+            self.decode(z)
+        for norm in norms:
+            norm.momentum = TdBN.momentum
+
+
+class _PickForAll(torch.autograd.Function):
+    """The candidate chosen; its gradient is shared out among all k.
+
+    The choice is uniform and independent of everything, so candidate j gets the gradient with
+    chance 1/k. Giving a k-th of it to each keeps that expectation, but for what the gradient itself
+    depends on which was picked.
+    """
+
+    @staticmethod
+    def forward(ctx, candidates: Tensor, choice: Tensor) -> Tensor:
+        ctx.shape = candidates.shape
+        return candidates.gather(-1, choice[..., None]).squeeze(-1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return (grad / ctx.shape[-1])[..., None].expand(ctx.shape), None
+
+
+class Autoregressive(nn.Module):
+    """Three fully connected LIF layers: inputs -> widths[0] -> widths[1] -> widths[2]."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], lif) -> None:
+        super().__init__()
+        sizes = (inputs, *widths)
+        self.layers = nn.ModuleList(Dense(i, o, lif(o)) for i, o in zip(sizes, sizes[1:]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All ticks at once: (T, N, inputs) -> zeta (T, N, C*k)."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def step(self, x: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """One tick: (N, inputs) and the layers' membranes -> zeta (N, C*k), membranes."""
+        states = []
+        for layer, r in zip(self.layers, state or [None] * len(self.layers)):
+            x, r = layer.step(x, r)
+            states.append(r)
+        return x, states
+
+    def streaming(self) -> ExitStack:
+        """Context: running statistics, updated once on leaving (TdBN.streaming)."""
+        stack = ExitStack()
+        for layer in self.layers:
+            stack.enter_context(layer.neuron.norm.streaming())
+        return stack
+
+    def frozen(self) -> ExitStack:
+        """Context: running statistics, left as they are."""
+        stack = ExitStack()
+        stack.callback(self.train, self.training)
+        self.eval()
+        return stack
