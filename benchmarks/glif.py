@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from lava_models.files import UserError, replacing, run_command
+from hw_configs.files import UserError, replacing, run_command
 
 LEVEL = 0.95
 SETTINGS = {  # ticks, surrogate, neuron parameters

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from lava_models.files import UserError, run_command
+from hw_configs.files import UserError, run_command
 
 
 def main() -> None:
@@ -71,17 +71,13 @@ def export_command(arguments: list[str]) -> int:
     from lava_models.net.netfile import NetFile
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
-    from train.files import UserError as TrainUserError
 
     console = make_console()
-    try:
-        model, config, state = load_model(command.model)
-        if command.data_dir is not None:
-            config = replace(config, data_dir=command.data_dir)
-        images = to_float(load_images(config, "test", command.images)).numpy()
-        seen = to_float(load_images(config, "train", SEEN)).numpy()
-    except TrainUserError as error:
-        raise UserError(str(error)) from None
+    model, config, state = load_model(command.model)
+    if command.data_dir is not None:
+        config = replace(config, data_dir=command.data_dir)
+    images = to_float(load_images(config, "test", command.images)).numpy()
+    seen = to_float(load_images(config, "train", SEEN)).numpy()
     if config.model.kind == "ann":
         raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx "
                         "takes --model fsvae, glif and poisson")

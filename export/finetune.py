@@ -13,12 +13,13 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lava_models.files import UserError, run_command
+from hw_configs.files import UserError, run_command
 
 
 def main() -> None:
     """Console script."""
-    sys.exit(run_command(lambda: finetune_command(sys.argv[1:])))
+    sys.exit(run_command(lambda: finetune_command(sys.argv[1:]),
+                         "interrupted; --resume continues from the last checkpoint"))
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,7 @@ def finetune_command(arguments: list[str]) -> int:
                        config=(tyro.conf.PositionalRequiredArgs,))
     if not 0 < command.fill <= 1:
         raise UserError(f"--fill {command.fill}: expected more than 0 and at most 1")
-    from train.files import UserError as TrainUserError
-
-    try:
-        return _finetune(command, arguments)
-    except TrainUserError as error:
-        raise UserError(str(error)) from None
+    return _finetune(command, arguments)
 
 
 def _finetune(command: Command, arguments: list[str]) -> int:

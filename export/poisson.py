@@ -17,7 +17,7 @@ from torch import nn
 from export.fold import FloatLayer
 from export.quantize import Quantized, quantize
 from hw_configs import Chip
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.latents import Thinning
 from lava_models.net.netfile import HostLayer, NetFile, PoissonLatents
 from train.models.poisson import PoissonVae

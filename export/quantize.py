@@ -13,7 +13,7 @@ import numpy as np
 
 from export.fold import FloatGlif, FloatLayer
 from hw_configs import Chip
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.layers import (
     Conv,
     ConvT,

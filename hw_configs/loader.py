@@ -17,10 +17,12 @@ from typing import TypeVar
 
 import tomli
 
+from hw_configs.files import UserError
+
 T = TypeVar("T")
 
 
-class HwConfigError(ValueError):
+class HwConfigError(UserError):
     """A hardware description is malformed; the message names the file and the key."""
 
 

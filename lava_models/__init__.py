@@ -4,7 +4,7 @@ Reading order: layers, latents, netfile, hdf5, schedule, synapse, sums, neurons,
 processes/, graph, compare, counts, report, run_lava, energy_report; battery tests the random bits.
 """
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net, write_net
 from lava_models.net.latents import HostBits, Selection
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Lif

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
+from hw_configs.files import UserError, replacing
 from train.config import RunConfig, from_dict, validate
-from train.files import UserError, replacing
 from train.models.base import Model
 from train.models.build import build_model
 

@@ -14,13 +14,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw_configs.files import UserError, run_command
 from train.config import DATASETS, KINDS, RunConfig, load_toml, nearest, presets, validate
-from train.files import UserError, run_command
 
 
 def main() -> None:
     """Console script."""
-    sys.exit(run_command(lambda: train_command(sys.argv[1:])))
+    sys.exit(run_command(lambda: train_command(sys.argv[1:]),
+                         "interrupted; --resume continues from the last checkpoint"))
 
 
 def train_command(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import tomli
 import tyro
 
-from train.files import UserError
+from hw_configs.files import UserError
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
 Kind = Literal["fsvae", "glif", "poisson", "ann"]

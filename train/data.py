@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 from torchvision import datasets
 from torchvision.transforms import functional as TF
 
+from hw_configs.files import UserError
 from train.config import RunConfig
-from train.files import UserError
 
 Split = Literal["train", "test"]
 DIGITS_TRAIN = 1500

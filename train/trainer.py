@@ -24,12 +24,12 @@ from torch import Generator, Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
+from hw_configs.files import UserError, replacing
 from train import checkpoint
 from train.activity import fan_out, recording, synops
 from train.backends.compiled import keep_memory
 from train.config import OptimConfig, RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
-from train.files import UserError, replacing
 from train.layers.glif import Glif
 from train.models.base import Model
 from train.models.build import build_model

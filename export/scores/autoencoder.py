@@ -18,25 +18,14 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
+from hw_configs.files import UserError, replacing, run_command
 from train.config import DATASETS
-from train.files import UserError, replacing, run_command
+from train.models.resample import down_block, up_block
 
 HIDDEN = (32, 64, 128, 256, 512)
 STEPS_PER_SAVE = 500
 BATCH = 256
 """The authors score in batches of 256; in train mode the result depends on it."""
-
-
-def down_block(inputs: int, outputs: int) -> nn.Sequential:
-    """Halve height and width."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
-                         nn.BatchNorm2d(outputs), nn.LeakyReLU())
-
-
-def up_block(inputs: int, outputs: int) -> nn.Sequential:
-    """Double height and width."""
-    return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1),
-                         nn.BatchNorm2d(outputs), nn.LeakyReLU())
 
 
 class Autoencoder(nn.Module):

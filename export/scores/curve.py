@@ -79,7 +79,7 @@ def draw_curves(curves: dict[str, list[Point]], published: list[tuple[str, float
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from lava_models.files import replacing
+    from hw_configs.files import replacing
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for i, (name, curve) in enumerate(curves.items()):

@@ -16,7 +16,7 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from export.scores.autoencoder import Autoencoder
-from train.files import UserError
+from hw_configs.files import UserError
 
 SAMPLES = 5120
 """Images scored: 20 batches of 256 (the paper says 5 000)."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from export.finetune import set_scales
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile
 from lava_models.net.schedule import MODES

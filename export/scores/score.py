@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lava_models.files import UserError, check_writable, run_command
+from hw_configs.files import UserError, check_writable, run_command
 
 SHOWN = 64
 """Generated images in a form's picture."""
@@ -66,12 +66,8 @@ def score_command(arguments: list[str]) -> int:
         raise UserError(f"--samples {command.samples}: a distance needs at least 2")
     if command.images is not None and command.images < 2:
         raise UserError(f"--images {command.images}: expected at least 2")
-    from train.files import UserError as TrainUserError
 
-    try:
-        return _score(command, arguments)
-    except TrainUserError as error:
-        raise UserError(str(error)) from None
+    return _score(command, arguments)
 
 
 def _score(command: Command, arguments: list[str]) -> int:
@@ -85,8 +81,8 @@ def _score(command: Command, arguments: list[str]) -> int:
     from export.scores.forms import forms
     from export.scores.scoring import score_form
     from export.scores.table import PUBLISHED, markdown, terminal
+    from hw_configs.files import replacing
     from lava_models.commands.console import make_console
-    from lava_models.files import replacing
     from lava_models.report.pictures import save_grid
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float

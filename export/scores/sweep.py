@@ -19,7 +19,7 @@ from typing import Annotated
 
 import tyro
 
-from lava_models.files import UserError, check_writable, run_command
+from hw_configs.files import UserError, check_writable, run_command
 
 
 def main() -> None:
@@ -73,12 +73,8 @@ def sweep_command(arguments: list[str]) -> int:
     for name, least in (("steps", 1), ("images", 2)):
         if getattr(command, name) < least:
             raise UserError(f"--{name} {getattr(command, name)}: expected at least {least}")
-    from train.files import UserError as TrainUserError
 
-    try:
-        return _sweep(command, arguments)
-    except TrainUserError as error:
-        raise UserError(str(error)) from None
+    return _sweep(command, arguments)
 
 
 def _sweep(command: Command, arguments: list[str]) -> int:
@@ -88,8 +84,8 @@ def _sweep(command: Command, arguments: list[str]) -> int:
     from export.scores.distances import Frechet
     from export.scores.forms import forms
     from export.scores.scoring import score_form
+    from hw_configs.files import replacing
     from lava_models.commands.console import make_console
-    from lava_models.files import replacing
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
     from train.trainer import Trainer
@@ -230,7 +226,7 @@ def _draw(record: dict, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from lava_models.files import replacing
+    from hw_configs.files import replacing
 
     rows, markers = record["rows"], {1: "o", 2: "s", 4: "^"}
     ticks = sorted({r["ticks"] for r in rows})

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lava_models.files import UserError, replacing, run_command
+from hw_configs.files import UserError, replacing, run_command
 
 
 def main() -> None:

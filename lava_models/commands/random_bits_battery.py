@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from lava_models.files import UserError, run_command
+from hw_configs.files import UserError, run_command
 from lava_models.net.latents import HostBits
 from lava_models.net.netfile import NetFile
 from lava_models.net.schedule import SELECTION, Schedule

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hw_configs.files import UserError, check_writable, replacing, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
-from lava_models.files import UserError, check_writable, replacing, run_command
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained" / "mnist.net"
 """What it is: the README.md beside it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lava_models.files import UserError, check_writable
+from hw_configs.files import UserError, check_writable
 
 if TYPE_CHECKING:
     from lava_models.loihi.proof import Expected

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 
 DIGITS_TRAIN = 1500
 FOLDER_TEST_EVERY = 10

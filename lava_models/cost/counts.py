@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from lava_models.files import UserError, replacing
+from hw_configs.files import UserError, replacing
 from lava_models.graph.lava_graph import RING_COUNTED_FROM
 from lava_models.net.netfile import NetFile
 from lava_models.net.schedule import (

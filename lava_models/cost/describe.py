@@ -28,9 +28,9 @@ from pathlib import Path
 
 import tomli
 
-from hw_configs.loader import HwConfigError, build
+from hw_configs.files import UserError
+from hw_configs.loader import build
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerDescription, Network
-from lava_models.files import UserError
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
 from lava_models.net.netfile import NetFile
@@ -63,10 +63,7 @@ def read_description(path: Path) -> Network:
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a table with name and layers, got a list")
     data.pop("measured", None)  # of a published run; lava_models.cost.validation reads it
-    try:
-        network = build(Network, data, str(path))
-    except HwConfigError as error:
-        raise UserError(str(error)) from None
+    network = build(Network, data, str(path))
     _check(network, str(path))
     return network
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.latents import Selection, Thinning
 from lava_models.net.layers import Conv, ConvT, Lif
 from lava_models.net.schedule import (

@@ -14,12 +14,12 @@ import numpy as np
 from hw_configs import (
     Board,
     EnergyConstants,
-    HwConfigError,
     load_board,
     load_constants,
     load_mac,
     names,
 )
+from hw_configs.files import UserError
 from lava_models.cost.describe import describe
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, Network
 from lava_models.cost.energy import (
@@ -32,7 +32,6 @@ from lava_models.cost.energy import (
     estimate,
 )
 from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
-from lava_models.files import UserError
 from lava_models.net.layers import Dense, Layer
 from lava_models.net.netfile import NetFile
 from lava_models.net.synapse import unroll
@@ -82,13 +81,10 @@ def load_hardware(board: str | None = None, constants: str | None = None,
     Raises:
         UserError: names file and key.
     """
-    try:
-        first = load_constants(constants or DEFAULT_CONSTANTS)
-        others = [load_constants(name) for name in names("energy")]
-        return Hardware(load_board(board) if board else None,
-                        (first, *(c for c in others if c.name != first.name)), form)
-    except HwConfigError as error:
-        raise UserError(str(error)) from None
+    first = load_constants(constants or DEFAULT_CONSTANTS)
+    others = [load_constants(name) for name in names("energy")]
+    return Hardware(load_board(board) if board else None,
+                    (first, *(c for c in others if c.name != first.name)), form)
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def place(network: Network, hardware: Hardware) -> tuple[Fit, Fit | None, str]:
     for form in FORMS if has_maps else forms[:1]:
         try:
             tried[form] = fit(other_form(network, form), board)
-        except (UserError, HwConfigError) as error:
+        except UserError as error:
             problem = problem or UserError(str(error))
     wanted = [form for form in forms if form in tried]
     if not wanted:

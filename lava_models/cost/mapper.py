@@ -28,8 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_configs import Board, CoreLimits
+from hw_configs.files import UserError
 from lava_models.cost.description import LayerDescription, Network, Synapses
-from lava_models.files import UserError
 
 WORD = 64
 INDEX_BITS = 12

@@ -11,9 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hw_configs.files import UserError
 from lava_models.cost.describe import describe, read_description
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.files import UserError
 from lava_models.net.hdf5 import FORMAT, read_net
 
 SYNAPSES = ("dense", "conv")

@@ -15,10 +15,10 @@ import numpy as np
 import tomli
 
 from hw_configs import load_board, load_constants, names
+from hw_configs.files import UserError
 from lava_models.cost.describe import read_description
 from lava_models.cost.energy import Activity, Estimate, Interval, LayerActivity, estimate
 from lava_models.cost.mapper import Fit, fit, published_differences
-from lava_models.files import UserError
 
 JUDGE = "pilotnet-lif"
 BOARD = "oheogulch"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hw_configs.files import UserError
 from lava_models.cost.mapper import Fit
-from lava_models.files import UserError
 from lava_models.net.layers import LIF_CAN, Glif
 from lava_models.net.netfile import NetFile
 from lava_models.net.schedule import schedule_for

@@ -10,7 +10,7 @@ import importlib
 import inspect
 from dataclasses import dataclass
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.graph import runtime
 from lava_models.graph.lava_graph import INPUT_MESSAGE_BITS, Graph
 from lava_models.net.netfile import NetFile

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_configs import Board
-from lava_models.files import UserError
+from hw_configs.files import UserError
 
 FEWEST_READINGS = 10
 """Of the power meter, below which no power is stated."""

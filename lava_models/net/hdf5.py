@@ -24,7 +24,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lava_models.files import UserError, replacing
+from hw_configs.files import UserError, replacing
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
 from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents
 

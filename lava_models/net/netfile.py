@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_configs import Chip, load_chip
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.latents import MOST_THINNING_BITS, Selection, Thinning
 from lava_models.net.layers import Layer, Need, check_layer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 from lava_models.net.netfile import NetFile
 
 MODES = ("reconstruct", "generate")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lava_models.files import UserError
+from hw_configs.files import UserError
 
 LEFT_OUT = ("run", "host_wall_s", "samples_compared", "timesteps_run")
 """What differs between two equal runs."""

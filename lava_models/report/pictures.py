@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lava_models.files import replacing
+from hw_configs.files import replacing
 
 GRID_COLUMNS = 16
 MIN_SIDE = 64

@@ -11,9 +11,9 @@ import json
 from importlib import resources
 from pathlib import Path
 
+from hw_configs.files import UserError, replacing
 from lava_models.cost.counts import LayerCount
 from lava_models.cost.estimates import Cost, energy_section, fit_section_of, time_section
-from lava_models.files import UserError, replacing
 from lava_models.net.schedule import Schedule
 
 SCHEMA = "lava-fsvae-report/2"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw_configs.files import replacing
 from lava_models.cost.counts import count_run, pixels_used, save_counts
 from lava_models.cost.estimates import (
     Hardware,
@@ -17,7 +18,6 @@ from lava_models.cost.estimates import (
     file_sha256,
     host_work,
 )
-from lava_models.files import replacing
 from lava_models.net.netfile import NetFile
 from lava_models.net.schedule import layer_order, schedule_for
 from lava_models.reference.simulator import decode_images

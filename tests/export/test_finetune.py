@@ -93,9 +93,8 @@ def test_bad_input(tuned, arguments, message):
 def test_integers_need_their_scales(tmp_path):
     """train-fsvae alone cannot start with integers."""
     from train.cli import train_command
-    from train.files import UserError as TrainUserError
 
-    with pytest.raises(TrainUserError, match="--arithmetic integer: .* finetune-fsvae"):
+    with pytest.raises(UserError, match="--arithmetic integer: .* finetune-fsvae"):
         train_command(["--arithmetic", "integer", "--run-dir", str(tmp_path / "run")])
 
 

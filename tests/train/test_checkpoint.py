@@ -7,8 +7,8 @@ import pickle
 import pytest
 import torch
 
+from hw_configs.files import UserError
 from train.checkpoint import load, load_model, save
-from train.files import UserError
 
 
 class _Evil:

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from hw_configs.files import UserError
 from train.cli import parse
 from train.config import DATASETS, RunConfig, from_dict, load_toml, presets, to_dict, validate
-from train.files import UserError
 
 
 def test_there_is_a_preset_for_every_data_set():

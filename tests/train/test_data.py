@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from hw_configs.files import UserError
 from lava_models.commands.test_images import load_images as load_without_torch
 from train.cli import parse
 from train.data import load_images, split_validation, to_float
-from train.files import UserError
 
 
 def _config(dataset, data_dir="data", *more):

@@ -8,9 +8,9 @@ import pytest
 import tomli
 import torch
 
+from hw_configs.files import UserError
 from train.checkpoint import load, load_model
 from train.cli import parse, train_command
-from train.files import UserError
 from train.trainer import Trainer, remove_run, stream
 
 TINY = ["--dataset", "digits", "--device", "cpu", "--hidden", "4", "8", "--latent", "6", "--k", "4",

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from export.scores.autoencoder import down_block, up_block
 from train.config import LossConfig, ModelConfig
 from train.models.base import Model
 from train.models.losses import Losses, gaussian_kld
+from train.models.resample import down_block, up_block
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor, nn
 
+from hw_configs.files import UserError
 from train.config import LossConfig, ModelConfig
-from train.files import UserError
 from train.models.losses import Losses
 from train.parallel import Ranks
 

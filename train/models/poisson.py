@@ -21,10 +21,10 @@ from PIL import Image
 from scipy import stats
 from torch import Generator, Tensor, nn
 
-from export.scores.autoencoder import down_block
 from train.config import LossConfig, ModelConfig
 from train.models.base import Model
 from train.models.losses import Losses, gaussian_kld
+from train.models.resample import down_block
 
 LOG_RATIO_MAX, RATE_MIN = 10.0, 1.2e-7
 """Soft upper bound of log delta; added to lambda."""

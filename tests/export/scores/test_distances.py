@@ -9,9 +9,9 @@ from scipy import linalg
 
 from export.scores.autoencoder import Autoencoder, load_autoencoder, train_autoencoder_command
 from export.scores.distances import Frechet, Gaussian, Inception, frechet_distance
+from hw_configs.files import UserError
 from train.config import RunConfig, load_toml, presets
 from train.data import load_images, to_float
-from train.files import UserError
 
 
 def _noise(count: int, seed: int, size: int = 16) -> torch.Tensor:

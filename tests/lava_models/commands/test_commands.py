@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hw_configs.files import run_command
 from lava_models import UserError, write_net
 from lava_models.commands.energy_report import energy_report_command
 from lava_models.commands.run_lava import run_lava_command
-from lava_models.files import run_command
 from lava_models.report.record import read_report
 from lava_models.report.render import to_html, to_markdown
 

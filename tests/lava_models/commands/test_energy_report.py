@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hw_configs.files import UserError
 from lava_models.commands.energy_report import energy_report_command
 from lava_models.commands.run_lava import run_lava_command
-from lava_models.files import UserError
 from lava_models.net.hdf5 import write_net
 from lava_models.report.differences import differences, parse_percent
 from lava_models.report.record import read_report

@@ -10,6 +10,7 @@ import pytest
 
 import hw_configs
 from hw_configs import load_board, load_constants, names
+from hw_configs.files import UserError
 from lava_models import ChipBits
 from lava_models.commands.meters import MachineMeters
 from lava_models.cost.counts import count_run, pixels_used
@@ -25,7 +26,6 @@ from lava_models.cost.energy import (
 from lava_models.cost.estimates import cost_of_run, load_hardware, multiply_accumulates
 from lava_models.cost.mapper import fit
 from lava_models.cost.validation import measured_run, page, predict
-from lava_models.files import UserError
 from lava_models.graph.lava_graph import run_graph
 from lava_models.net.synapse import unroll
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from hw_configs import load_board, names
+from hw_configs.files import UserError
 from lava_models.cost.describe import describe, read_description, to_toml
 from lava_models.cost.description import LayerDescription, Network
 from lava_models.cost.energy import _by_core, _convolution_reach
 from lava_models.cost.estimates import load_hardware, place
 from lava_models.cost.mapper import fit, other_form, published_differences
 from lava_models.cost.validation import published_networks
-from lava_models.files import UserError
 
 BOARD = load_board("oheogulch")
 

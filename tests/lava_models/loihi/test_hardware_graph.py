@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from hw_configs import load_board
+from hw_configs.files import UserError
 from lava_models import ChipBits, encode_images
 from lava_models.cost.describe import describe
 from lava_models.cost.mapper import fit
-from lava_models.files import UserError
 from lava_models.loihi.board import check_for_chip, use_board
 from lava_models.loihi.hardware_graph import OfflineGraph, run_on_chip
 from lava_models.loihi.proof import compare_with_expected, expect

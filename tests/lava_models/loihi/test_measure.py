@@ -8,8 +8,8 @@ import pytest
 from loihi_double import profiler
 
 from hw_configs import load_board
+from hw_configs.files import UserError
 from lava_models.cost.validation import measured_run
-from lava_models.files import UserError
 from lava_models.loihi.measure import Profilers, measured_section
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from loihi_double import profiler
 
+from hw_configs.files import UserError
 from lava_models.commands.run_lava import run_lava_command
-from lava_models.files import UserError
 from lava_models.graph import runtime
 from lava_models.loihi.extension import NAMES, load, require_all
 from lava_models.loihi.hardware_graph import ChipGraph

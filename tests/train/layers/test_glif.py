@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
+from hw_configs.files import UserError
 from train.config import GlifConfig, ModelConfig, RunConfig, load_toml, presets, validate
-from train.files import UserError
 from train.layers.glif import Glif
 from train.layers.neuron import Lif, Surrogate
 from train.layers.norm import TdBN

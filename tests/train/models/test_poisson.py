@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
+from hw_configs.files import UserError
 from train.cli import parse
 from train.config import LossConfig, ModelConfig, PoissonConfig, RunConfig, validate
 from train.data import load_images
-from train.files import UserError
 from train.models.losses import gaussian_kld
 from train.models.poisson import PoissonVae, poisson_kld, sample_counts, soft_clamp, window
 

@@ -1,7 +1,7 @@
 """Errors that are the user's to mend, and files that are never left half-written.
 
-The running side has the same few lines in lava_models/files.py: train and lava_models share no
-code, only the model.net file.
+All commands share them. They live in the lowest package, which needs nothing but Python, so that
+training and running need not know each other.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be written (read-only, full disk, a file in the way).
     """
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +38,27 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def run_command(main: Callable[[], int | None]) -> int:
+def check_writable(folder: Path) -> None:
+    """Make `folder` and try it, so that a long run does not find out at its end.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    probe = Path(folder) / f".{os.getpid()}.tmp"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def run_command(main: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run a command: a `UserError` or Ctrl-C ends it in one line and a non-zero code.
+
+    Args:
+        main: the command.
+        interrupted: what to say after Ctrl-C.
 
     Set FSVAE_TRACEBACK=1 to see where a `UserError` was raised.
     """
@@ -50,5 +70,5 @@ def run_command(main: Callable[[], int | None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         return 130
