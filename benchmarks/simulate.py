@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
@@ -25,7 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 import numpy as np
 
 from lava_models import ChipBits, NetFile, Reference, encode_images, read_net
-from lava_models.graph.lava_graph import INPUT_MESSAGE_BITS, MOST_LANES, run_graph
+from lava_models.graph.lava_graph import MOST_LANES, run_graph
+from lava_models.net.program import CLOCK, GRADED, Neurons, build_program
 from lava_models.net.schedule import Schedule
 
 
@@ -89,7 +90,7 @@ def time_netx(path: Path, net: NetFile, samples: int) -> float:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         from lava.lib.dl.netx.hdf5 import Network
 
-        network = Network(str(path), input_message_bits=INPUT_MESSAGE_BITS,
+        network = Network(str(path), input_message_bits=GRADED,
                           reset_interval=net.ticks, reset_offset=1)
     c, h, w = net.image_shape
     frames = images_for(net, samples).reshape(samples, c, h, w).transpose(3, 2, 1, 0)
@@ -118,7 +119,9 @@ def time_encoder(net: NetFile, graph: str, lanes: int, rounds: int) -> float:
     from lava_models.processes.layer import SpikingLayer
 
     names = [name for name, _ in net.named_layers("encoder")]
-    schedule = Schedule(net.ticks, 1, 1, {name: 2 + i for i, name in enumerate(names)})
+    program = build_program(net, "reconstruct")
+    schedule = Schedule(net.ticks, 1, 1, {})
+    carriers = tuple(f"{CLOCK}.{name}" for name in names)
     steps = net.ticks * rounds
     with tempfile.TemporaryDirectory() as folder:
         frames = images_for(net, lanes * rounds).reshape(lanes, rounds, -1).transpose(1, 2, 0)
@@ -129,11 +132,10 @@ def time_encoder(net: NetFile, graph: str, lanes: int, rounds: int) -> float:
                             repeat=net.ticks, name="images")
         clock = Clock(first=np.arange(len(names)) + 1, interval=1) if graph == "stock" else None
         upstream = source.s_out
-        for i, (name, layer) in enumerate(net.named_layers("encoder")):
+        for i, name in enumerate(names):
             process = SpikingLayer(
-                layer=layer, layer_name=name, schedule=schedule, feedback=0, lanes=lanes,
-                message_bits=INPUT_MESSAGE_BITS if i == 0 else 0, shared=False, clock_index=i,
-                clock_size=len(names))
+                population=replace(program[name], phase=2 + i), lanes=lanes, shared=False,
+                connections=tuple(program.into(name)), carriers=carriers, schedule=schedule)
             upstream.connect(process.s_in)
             if clock is not None:
                 clock.s_out.connect(process.tick)
@@ -169,8 +171,11 @@ def sgemm_speed() -> float:
 def multiply_adds(net: NetFile, mode: str) -> int:
     """Of a sample's synaptic sums as the reference takes them (a constant image once)."""
     total = 0
-    for name, cell in Reference(net, mode).cells.items():
-        times = 1 if name == "encoder.0" else net.ticks
+    reference = Reference(net, mode)
+    for population in reference.program.of(Neurons):
+        cell = reference.cells[population.name]
+        graded = any(c.message for c in reference.inputs[population.name])
+        times = 1 if graded else net.ticks
         total += times * cell.sums.matrix.size * cell.sums.positions()
     return total
 

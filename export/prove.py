@@ -11,7 +11,7 @@ import torch
 from lava_models.graph.compare import Comparison, compare_with_reference
 from lava_models.graph.lava_graph import run_graph
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import MODES
+from lava_models.net.program import MODES
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
 from train.models.fsvae import FSVAE

@@ -9,7 +9,8 @@ from lava_models.net.hdf5 import read_net, write_net
 from lava_models.net.latents import HostBits, Selection
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Lif
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import Schedule, schedule_for
+from lava_models.net.program import schedule_for
+from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
 

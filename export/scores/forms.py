@@ -16,7 +16,7 @@ from export.finetune import set_scales
 from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import MODES
+from lava_models.net.program import MODES
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
 from train.activity import Activity, recording

@@ -23,8 +23,9 @@ from scipy import stats
 from hw_configs.files import UserError, run_command
 from lava_models.net.latents import HostBits
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import SELECTION, Schedule
-from lava_models.reference.rule30 import ChipBits, Ring
+from lava_models.net.ring import Ring
+from lava_models.net.schedule import Schedule
+from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference
 
 LAGS = 64
@@ -207,9 +208,10 @@ def draw_latents(net: NetFile, bits, samples: int, batch: int = 100,
                  on_batch: Callable[[int], None] = lambda n: None) -> np.ndarray:
     """z of `samples` generated samples of the integer reference: bool (S, T, C)."""
     reference, z = Reference(net, "generate"), []
+    drawn = reference.program.draws[0].name
     for start in range(0, samples, batch):
         count = min(batch, samples - start)
-        z.append(reference.run(bits.samples(start, count)).spikes[SELECTION])
+        z.append(reference.run(bits.samples(start, count)).spikes[drawn])
         on_batch(count)
     return np.concatenate(z)
 
@@ -254,13 +256,13 @@ class BareCells(ChipBits):
 
 def make_source(name: str, seed: int, ticks: int, channels: int, width: int, dilation: int):
     """One of the sources of bits that the command knows, for one sample of `ticks` ticks."""
-    schedule = Schedule(ticks, 4 // dilation, dilation, {SELECTION: 5})
+    schedule, first_draw = Schedule(ticks, 4 // dilation, dilation, {}), 5
     return {
-        "chip": lambda: ChipBits(channels, width, schedule, seed),
+        "chip": lambda: ChipBits(channels, width, schedule, first_draw, seed),
         "host": lambda: HostBits(seed, ticks, channels, width),
         "lfsr": lambda: SharedLfsr(seed, ticks, channels, width),
-        "neighbours": lambda: BareCells(channels, width, schedule, seed, spacing=1),
-        "every-other": lambda: BareCells(channels, width, schedule, seed, spacing=2),
+        "neighbours": lambda: BareCells(channels, width, schedule, first_draw, seed, spacing=1),
+        "every-other": lambda: BareCells(channels, width, schedule, first_draw, seed, spacing=2),
     }[name]()
 
 
@@ -310,7 +312,7 @@ def battery_command(arguments: list[str]) -> int:
                             + (f", at most {most}" if most else ""))
     from lava_models.commands.console import make_console
     from lava_models.net.hdf5 import read_net
-    from lava_models.net.schedule import schedule_for
+    from lava_models.net.program import schedule_for
 
     channels, width, dilation = command.channels, command.random_bits, command.dilation
     net = None if command.net is None else read_net(command.net)

@@ -150,14 +150,15 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
         choose_record,
         run_graph,
     )
-    from lava_models.net.schedule import SELECTION, schedule_for
+    from lava_models.net.program import build_program
     from lava_models.reference.rule30 import ChipBits
     from lava_models.reference.simulator import encode_images
     from lava_models.report.results import Finished, save_run
 
     console = make_console()
     mode, samples = command.mode, command.samples
-    schedule = schedule_for(net, mode)
+    program = build_program(net, mode)
+    schedule = program.schedule
     images = graded = None
     if mode == "reconstruct":
         images = load_images(dataset, command.data_dir, samples, net.image_shape)
@@ -218,8 +219,8 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
                  f"{compared} samples on Lava against the integer reference: {verdict}"}
     return save_run(
         Finished(images=images, graded=graded, voltage=run.voltage,
-                 latents=run.by_tick(SELECTION, schedule), counts=run.counts, steps=run.steps,
-                 wall_s=wall_s, check=check, cpu=machine["cpu_j"], measured=None,
+                 latents=run.by_tick(program.draws[0], schedule), counts=run.counts,
+                 steps=run.steps, wall_s=wall_s, check=check, cpu=machine["cpu_j"], measured=None,
                  target={"backend": command.backend, "graph": command.graph, "lanes": lanes,
                          "description": f"{target}; not run on hardware"}),
         net=net, net_path=command.net, mode=mode, seed=command.seed, dataset=dataset, out=out,

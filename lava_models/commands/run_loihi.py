@@ -93,7 +93,7 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     )
     from lava_models.loihi.measure import Profilers, measured_section
     from lava_models.loihi.proof import compare_with_expected, expect
-    from lava_models.net.schedule import SELECTION, schedule_for
+    from lava_models.net.program import build_program
     from lava_models.reference.rule30 import ChipBits
     from lava_models.reference.simulator import encode_images
     from lava_models.report.results import Finished, save_run
@@ -103,7 +103,8 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     placed, _, _ = place(describe(net, mode, name=command.net.name), hardware)
     hardware = replace(hardware, board=placed.board)
     check_for_chip(net, mode, placed)
-    schedule = schedule_for(net, mode)
+    program = build_program(net, mode)
+    schedule = program.schedule
     samples = command.samples
     if options.profile and not options.dry_run:
         samples = max(samples, math.ceil(options.power_timesteps / schedule.period))
@@ -160,7 +161,7 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     equal, verdict = compare_with_expected(run, expected, net, mode)
     return save_run(
         Finished(images=images, graded=sent, voltage=run.voltage,
-                 latents=_latents(run, schedule, samples, SELECTION), counts=expected.counts,
+                 latents=_latents(run, program, samples), counts=expected.counts,
                  steps=run.steps, wall_s=wall_s,
                  check={"equal": equal, "samples_compared": samples, "verdict": verdict},
                  cpu=machine["cpu_j"], measured=measured,
@@ -170,11 +171,12 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
         hardware=hardware, arguments=arguments, console=console)
 
 
-def _latents(run, schedule, samples: int, selection: str):
+def _latents(run, program, samples: int):
     """z by tick as the chip sent it: bool (samples, T, C)."""
     import numpy as np
 
-    at = np.concatenate([schedule.timesteps(selection, i + run.first) - 1
+    schedule, phase = program.schedule, program.draws[0].phase
+    at = np.concatenate([schedule.timesteps(phase, i + run.first) - 1
                          for i in range(min(samples, 64))])
     return run.z[at].reshape(-1, schedule.ticks, run.z.shape[1])
 
@@ -185,7 +187,7 @@ def _show_dry_run(console, command, net, cost, what: str, samples: int,
     from rich.table import Table
 
     from lava_models.cost.estimates import energy_section, fit_section_of, time_section
-    from lava_models.net.schedule import schedule_for
+    from lava_models.net.program import schedule_for
     from lava_models.report.render import fit_to_terminal, interval
 
     schedule = schedule_for(net, command.mode)

@@ -1,46 +1,31 @@
 """Counts spikes, synops and neuron updates of a run, exactly, per layer and timestep.
 
 Every population is counted over its own S periods of P timesteps, from its first wave on (the ring
-of random bits from timestep graph.RING_COUNTED_FROM on), so that totals are S times a sample
+of random bits from timestep program.RING_COUNTED_FROM on), so that totals are S times a sample
 whatever the pipeline's filling and draining. A synop is one synaptic event: a spike times one of
 its non-zero synapses, booked on the receiving layer at the timestep in which the spike was sent.
 """
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from hw_configs.files import UserError, replacing
-from lava_models.graph.lava_graph import RING_COUNTED_FROM
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import (
-    CLOCK,
-    FEEDBACK,
-    SELECTION,
-    SILENCE,
-    clocked,
-    latent_part,
-    layer_order,
-    schedule_for,
+from lava_models.net.program import (
+    IMAGES,
+    Host,
+    Population,
+    Program,
+    TickNeurons,
+    build_program,
 )
-from lava_models.net.synapse import (
-    neuron_bias,
-    selection_synapses,
-    split_bias,
-    split_exponents,
-    unroll,
-)
-from lava_models.reference.rule30 import POPULATIONS, Ring, ring_synapses
-
-IMAGES, RANDOM_BITS = "images", "random bits"
 
 
 @dataclass(frozen=True)
@@ -62,105 +47,32 @@ class LayerCount:
     """Neurons times timesteps."""
 
 
-@dataclass(frozen=True)
-class Connection:
-    """Synapses from one population to another."""
-
-    source: str
-    target: str
-    matrix: sparse.csc_matrix
-    """(n_target, n_source); a synapse where it is not zero."""
-
-    @property
-    def fan_out(self) -> np.ndarray:
-        """Synapses of each source neuron: int64 (n_source,)."""
-        return np.diff(self.matrix.indptr).astype(np.int64)
-
-
-def connections(net: NetFile, mode: str) -> Iterator[Connection]:
-    """Every connection of the graph in `mode`, clock and random bits included."""
-    layers, order = dict(net.named_layers()), layer_order(net, mode)
-    cells, rule, bits = POPULATIONS
-    to_rule, to_cells, to_bits = ring_synapses(Ring(net.latent * net.random_bits))
-    yield Connection(cells, rule, to_rule.tocsc())
-    yield Connection(rule, cells, to_cells.tocsc())
-    yield Connection(cells, bits, to_bits.tocsc())
-    upstream = IMAGES if mode == "reconstruct" else None
-    for name in order:
-        if name == SELECTION:
-            # Two copies of the selection neuron: one for the decoder, one for the feedback, and
-            # only that one is silenced.
-            sources = {"zeta_in": upstream, "bits_in": bits, "silence": SILENCE}
-            parts = selection_synapses(net.selection, net.latent, min(net.lag, net.ticks))
-            for port, matrix, _ in parts:
-                if port == "zeta_in" and upstream is None:  # chances that are constants
-                    for weights, _ in split_exponents(net.poisson.prior):
-                        yield Connection(f"{CLOCK}.{SELECTION}", SELECTION,
-                                         sparse.csc_matrix(weights[:, None]))
-                    continue
-                if net.loops:
-                    yield Connection(sources[port], FEEDBACK, matrix.tocsc())
-                if port != "silence":
-                    yield Connection(sources[port], SELECTION, matrix.tocsc())
-        else:
-            layer = layers[name]
-            matrix = unroll(layer).tocsc()
-            n = matrix.shape[1]
-            split = n - (net.latent if name == f"{latent_part(mode)}.0" else 0)
-            if split:
-                yield Connection(upstream, name, matrix[:, :split])
-            if split < n:
-                yield Connection(FEEDBACK, name, matrix[:, split:])
-            for weights, _ in split_bias(neuron_bias(layer)):
-                yield Connection(f"{CLOCK}.{name}", name, sparse.csc_matrix(weights[:, None]))
-        upstream = name
-
-
 def pixels_used(images: np.ndarray | None) -> np.ndarray | None:
     """In how many samples each pixel of graded images (samples, n) is sent: int64 (1, n)."""
     return None if images is None else (images != 0).sum(axis=0)[None]
 
 
-def spikes_sent(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
+def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray],
                 pixels: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Spikes of everything that sends any, images and clocks included.
+    """Spikes of everything that sends any, images and tick neurons included.
 
-    Arguments as in `count_run`. Returns int64 (P, n) per sender, summed over the samples, from the
-    sender's own first wave on (`first_timestep`).
+    Arguments as in `count_run`. Returns int64 (P, n) per population, summed over the samples, from
+    its own first wave on (`Population.phase`).
     """
-    schedule = schedule_for(net, mode)
-    beats = schedule.dilation * np.arange(net.ticks)  # the waves, relative to the first
+    schedule = program.schedule
+    beats = schedule.dilation * np.arange(schedule.ticks)  # the waves, relative to the first
 
     def waves(per_tick: np.ndarray) -> np.ndarray:
         out = np.zeros((schedule.period, per_tick.shape[-1]), np.int64)
         out[beats] = per_tick
         return out
 
-    sent: dict[str, np.ndarray] = {name: n.astype(np.int64) for name, n in spikes.items()}
-    if pixels is not None:
-        sent[IMAGES] = waves(np.repeat(pixels, net.ticks, axis=0))
-    for name in clocked(net, mode):
-        sent[f"{CLOCK}.{name}"] = waves(np.full((net.ticks, 1), samples))
-    if not net.loops:
-        return sent
-    silent = np.zeros((net.ticks, min(net.lag, net.ticks)), np.int64)
-    silent[-silent.shape[1]:] = samples * np.eye(silent.shape[1], dtype=np.int64)
-    sent[SILENCE] = waves(silent)
+    sent = {name: n.astype(np.int64) for name, n in spikes.items()}
+    for population in program.of(Host):
+        sent[population.name] = waves(np.repeat(pixels, schedule.ticks, axis=0))
+    for population in program.of(TickNeurons):
+        sent[population.name] = waves(samples * population.kind.fires.astype(np.int64))
     return sent
-
-
-def first_timestep(net: NetFile, mode: str, sender: str) -> int:
-    """Timestep (1-based) of the first row of a sender's `spikes_sent`."""
-    phases = schedule_for(net, mode).phases
-    if sender in POPULATIONS:
-        return RING_COUNTED_FROM
-    if sender == IMAGES:
-        return phases[layer_order(net, mode)[0]] - 1
-    if sender in (FEEDBACK, SILENCE):
-        return phases[SELECTION] - (sender == SILENCE)
-    if sender.startswith(f"{CLOCK}."):
-        return phases[sender[len(CLOCK) + 1:]] - 1
-    return phases[sender]
 
 
 def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
@@ -172,40 +84,23 @@ def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.nda
             summed over the samples (`GraphRun.counts`).
         pixels: of the graded input, `pixels_used`, or None.
     """
-    order, layers = layer_order(net, mode), dict(net.named_layers())
-    period = schedule_for(net, mode).period
-    sent = spikes_sent(net, mode, samples, spikes, pixels)
-    targets = [*order, *POPULATIONS]
-    synops = {name: np.zeros(period, np.int64) for name in targets}
-    synapses = dict.fromkeys(targets, 0)
-    for connection in connections(net, mode):
-        target = SELECTION if connection.target == FEEDBACK else connection.target
-        synops[target] += sent[connection.source] @ connection.fan_out
-        synapses[target] += connection.matrix.nnz
-
-    def total(*names: str) -> np.ndarray:
-        return sum((sent[n].sum(axis=1) for n in names if n in sent), np.zeros(period, np.int64))
-
-    counts = []
-    if pixels is not None:
-        counts.append(LayerCount(IMAGES, "input", False, pixels.shape[1], 0, total(IMAGES),
-                                 np.zeros(period, np.int64), 0))
-    for name in targets:
-        if name == SELECTION:
-            neurons, part, out = (1 + net.loops) * net.latent, "latent", total(SELECTION, FEEDBACK)
-        elif name in POPULATIONS:
-            neurons, part, out = sent[name].shape[1], RANDOM_BITS, total(name)
-        else:
-            neurons, out = math.prod(layers[name].shape), total(name)  # the readout: none
-            part = name.split(".")[0] if layers[name].neuron.spiking else "readout"
-        counts.append(LayerCount(name, part, True, neurons, synapses[name], out, synops[name],
-                                 neurons * period * samples))
-    clocks = [f"{CLOCK}.{n}" for n in clocked(net, mode)] + [SILENCE] * net.loops
-    neurons = sum(sent[n].shape[1] for n in clocks)
-    if clocks:
-        counts.append(LayerCount(CLOCK, "clock", True, neurons, 0, total(*clocks),
-                                 np.zeros(period, np.int64), neurons * period * samples))
-    return counts
+    program = build_program(net, mode)
+    period = program.schedule.period
+    sent = spikes_sent(program, samples, spikes, pixels)
+    rows: dict[str, list[Population]] = {}
+    for population in program.populations:
+        rows.setdefault(population.row, []).append(population)
+    synops = {row: np.zeros(period, np.int64) for row in rows}
+    synapses = dict.fromkeys(rows, 0)
+    for connection in program.connections:
+        row = program[connection.target].row
+        synops[row] += sent[connection.source] @ connection.fan_out
+        synapses[row] += int(connection.fan_out.sum())
+    return [LayerCount(
+        row, of[0].part, of[0].on_chip, sum(p.size for p in of), synapses[row],
+        sum((sent[p.name].sum(axis=1) for p in of if p.name in sent), np.zeros(period, np.int64)),
+        synops[row], sum(p.size for p in of if p.on_chip) * period * samples)
+        for row, of in rows.items()]
 
 
 def save_counts(spikes: Mapping[str, np.ndarray], pixels: np.ndarray | None, path: Path) -> None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import tomli
@@ -34,16 +33,16 @@ from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerD
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import (
-    CLOCK,
-    FEEDBACK,
-    SELECTION,
-    SILENCE,
-    clocked,
-    latent_part,
-    layer_order,
+from lava_models.net.program import (
+    Draw,
+    Host,
+    Neurons,
+    Population,
+    Program,
+    RingNeurons,
+    build_program,
 )
-from lava_models.reference.rule30 import POPULATIONS
+from lava_models.net.ring import POPULATIONS
 
 
 def read_description(path: Path) -> Network:
@@ -130,65 +129,43 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
     Args:
         form: of its convolutions, "unrolled" or "shared".
     """
-    order, with_bias = layer_order(net, mode), clocked(net, mode)
-    drawn = SELECTION in with_bias
-    others = [*_random_bits(net)]
-    if with_bias:
-        others.append(LayerDescription(CLOCK, "clock", (len(with_bias),), part=CLOCK))
-    if net.loops:
-        others.append(LayerDescription(SILENCE, "clock", (min(net.lag, net.ticks),), part=CLOCK))
-    chain: list[LayerDescription] = []
-    upstream, named = "images", dict(net.named_layers())
-    if mode == "reconstruct":
-        shape = (net.latent,) if net.poisson else net.image_shape
-        chain.append(LayerDescription("images", "input", shape, on_chip=False, part="input"))
-    for layer_name in order:
-        if layer_name == SELECTION:
-            chain += _selections(net, None if drawn else upstream)
-            upstream = SELECTION
-            continue
-        layer = named[layer_name]
-        part = layer_name.split(".")[0] if layer.neuron.spiking else "readout"
-        common = {"name": layer_name, "clocked": layer_name in with_bias, "part": part,
-                  "state_words": GATED_STATE_WORDS if isinstance(layer.neuron, Glif) else 1}
+    program = build_program(net, mode)
+    layers: dict[str, LayerDescription] = {}
+    for population in program.populations:
+        of = _describe(program, population, form)
+        if of.name in layers:  # one more tick neuron of the clock
+            of = dataclasses.replace(of, shape=(of.shape[0] + layers[of.name].shape[0],))
+        layers[of.name] = of
+    return Network(f"{name}, {mode}", tuple(layers.values()), mode=mode)
+
+
+def _describe(program: Program, population: Population, form: str) -> LayerDescription:
+    kind, inputs = population.kind, program.into(population.name)
+    sources = tuple(c.source for c in inputs if c.port != "tick")
+    common = {"name": population.compiled, "part": population.part, "sources": sources,
+              "clocked": any(c.port == "tick" for c in inputs)}
+    if isinstance(kind, Neurons):
+        layer = kind.layer
+        if isinstance(layer.neuron, Glif):
+            common["state_words"] = GATED_STATE_WORDS
         if layer.type == "dense":
-            sources = (upstream,)
-            if layer_name == f"{latent_part(mode)}.0":
-                sources = (upstream, FEEDBACK) if mode == "reconstruct" else (FEEDBACK,)
-            elif layer_name == "decoder.0":
-                sources = (SELECTION,)
-            shape = layer.shape
-            follower = named.get(f"{part}.{int(layer_name.split('.')[1]) + 1}")
-            if follower is not None and follower.type != "dense":
-                shape = follower.input_shape
-            chain.append(LayerDescription(kind="dense", shape=shape, sources=sources, **common))
-        else:
-            chain.append(LayerDescription(
-                kind=layer.type, sources=(upstream,), channels=layer.shape[0],
-                kernel=(layer.kernel,) * 2, stride=(layer.stride,) * 2,
-                padding=(layer.padding,) * 2, form=form,
-                output_padding=getattr(layer, "output_padding", 0), **common))
-        upstream = layer_name
-    return Network(f"{name}, {mode}", (*chain, *others), mode=mode)
-
-
-def _selections(net: NetFile, upstream: str | None) -> Iterator[LayerDescription]:
-    """The threshold neurons; `upstream` None: their chances are constants from a tick neuron."""
-    above = () if upstream is None else (upstream,)
-    for name in (SELECTION, FEEDBACK) if net.loops else (SELECTION,):
-        sources = (*above, POPULATIONS[2], *((SILENCE,) if name == FEEDBACK else ()))
-        yield LayerDescription(name, "selection", sources=sources, k=net.selection.candidates,
-                               part="latent", silencers=min(net.lag, net.ticks),
-                               latent=net.latent, random_bits=net.random_bits,
-                               clocked=upstream is None)
-
-
-def _random_bits(net: NetFile) -> Iterator[LayerDescription]:
-    common = {"latent": net.latent, "random_bits": net.random_bits}
-    cells, rule, bits = POPULATIONS
-    for name, source in ((cells, rule), (rule, cells), (bits, cells)):
-        yield LayerDescription(name, "random_bits", sources=(source,), part="random bits",
-                               **common)
+            return LayerDescription(kind="dense", shape=population.shape, **common)
+        return LayerDescription(
+            kind=layer.type, channels=layer.shape[0], kernel=(layer.kernel,) * 2,
+            stride=(layer.stride,) * 2, padding=(layer.padding,) * 2, form=form,
+            output_padding=getattr(layer, "output_padding", 0), **common)
+    if isinstance(kind, Draw):
+        return LayerDescription(
+            kind="selection", k=kind.selection.candidates, latent=population.size,
+            random_bits=kind.selection.bits, silencers=program.draws[-1].kind.muted,
+            **common)
+    if isinstance(kind, RingNeurons):
+        latent, bits = (program.draws[0].size, program.draws[0].kind.selection.bits)
+        return LayerDescription(kind="random_bits", latent=latent, random_bits=bits, **common)
+    if isinstance(kind, Host):
+        return LayerDescription(population.name, "input", population.shape, on_chip=False,
+                                part=population.part)
+    return LayerDescription(population.compiled, "clock", population.shape, part=population.part)
 
 
 def to_toml(network: Network) -> str:

@@ -15,12 +15,8 @@ from scipy import sparse
 from hw_configs.files import UserError
 from lava_models.net.latents import Selection, Thinning
 from lava_models.net.layers import Conv, ConvT, Lif
-from lava_models.net.schedule import (
-    FEEDBACK,
-    SILENCE,
-)
+from lava_models.net.ring import POPULATIONS, Ring, ring_synapses
 from lava_models.net.synapse import selection_synapses, subpixel, unroll
-from lava_models.reference.rule30 import POPULATIONS, Ring, ring_synapses
 
 KINDS = ("input", "dense", "conv", "convT", "selection", "random_bits", "clock")
 FORMS = ("shared", "unrolled")
@@ -155,15 +151,17 @@ class Network:
                 for source, b, p in zip(sources, bits, plastic)]
 
     def _selection(self, layer: LayerDescription) -> list[Synapses]:
-        sources = {"bits_in": POPULATIONS[2], "silence": SILENCE}
+        sources = {"bits_in": POPULATIONS[2]}
+        for source in self.sources(layer):
+            if self.by_name[source].kind == "clock":
+                sources["silence"] = source
         if not layer.clocked:  # else its chances are constants, which come as a bias does
             sources["zeta_in"] = self.sources(layer)[0]
         draw = Thinning(layer.random_bits) if layer.k == 1 else Selection(layer.k,
                                                                           layer.random_bits)
         return [Synapses(sources[port], 8, matrix.tocsc())
                 for port, matrix, _ in selection_synapses(draw, layer.latent, layer.silencers)
-                if matrix.nnz and port in sources and (
-                    port != "silence" or layer.name == FEEDBACK)]
+                if matrix.nnz and port in sources]
 
     def _unrolled(self, layer: LayerDescription) -> sparse.csc_matrix:
         if len({*layer.kernel}) > 1 or len({*layer.stride}) > 1 or len({*layer.padding}) > 1:

@@ -31,11 +31,11 @@ import numpy as np
 from scipy import sparse
 
 from hw_configs import EnergyConstants, Quantity
-from lava_models.cost.counts import IMAGES, connections, first_timestep, spikes_sent
+from lava_models.cost.counts import spikes_sent
 from lava_models.cost.description import LayerDescription, Network
 from lava_models.cost.mapper import Fit, LayerFit
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import CLOCK, schedule_for
+from lava_models.net.program import CLOCK, build_program
 
 CORES_PER_TILE = 4
 """Assumed, as on Loihi 1; see the placement above."""
@@ -136,21 +136,21 @@ class Estimate:
 def activity_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
                     pixels: np.ndarray | None, fit: Fit) -> Activity:
     """What every core does, from the spikes of a run (arguments as in counts.count_run)."""
-    sent = spikes_sent(net, mode, samples, spikes, pixels)
-    period = schedule_for(net, mode).period
-    per_sample = {name: np.roll(n / samples, first_timestep(net, mode, name), axis=0)
+    program = build_program(net, mode)
+    period = program.schedule.period
+    sent = spikes_sent(program, samples, spikes, pixels)
+    per_sample = {name: np.roll(n / samples, program[name].phase, axis=0)
                   for name, n in sent.items()}
     book = _Book(fit, period)
-    for connection in connections(net, mode):
-        layer = book.fits[connection.target]
-        reach = _by_core(connection.matrix, layer)
-        source = connection.source
-        on_chip = CLOCK if source.startswith(CLOCK) else source
-        book.add(connection.target, reach, per_sample[source],
-                 None if source == IMAGES else book.chips_of(on_chip, len(reach.T)))
+    for connection in program.connections:
+        source, layer = program[connection.source], book.fits[connection.target]
+        for matrix, _ in connection.synapses.parts():
+            reach = _by_core(matrix.tocsc(), layer)
+            chips = book.chips_of(source.compiled, reach.shape[1]) if source.on_chip else None
+            book.add(connection.target, reach, per_sample[source.name], chips)
     for name, n in per_sample.items():
-        if name != IMAGES:
-            book.spikes[CLOCK if name.startswith(CLOCK) else name] += n.sum()
+        if program[name].on_chip:
+            book.spikes[program[name].compiled] += n.sum()
     return book.close(period)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from lava_models.graph.lava_graph import GraphRun
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import FEEDBACK, SELECTION, Schedule
+from lava_models.net.program import Draw, Population
+from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference
 
@@ -58,10 +59,11 @@ def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: in
     """Run the reference over samples `first` ... of a run and lay its spikes on the timesteps.
 
     Args:
-        images: graded input of the whole run, int32 (S, C*H*W); samples without one see zeros.
+        images: graded input of the lane, int32 (m, C*H*W), those after the last compared included;
+            samples without one see zeros.
     """
-    schedule = reference.schedule
-    steps = schedule.run_length(reference.order[-1], samples)
+    schedule, program = reference.schedule, reference.program
+    steps = schedule.run_length(program.readout.phase, samples)
     # While the last sample drains through the decoder, the layers before it run on with the next.
     begun = math.ceil(steps / schedule.period)
     voltage, spikes = [], {}
@@ -70,43 +72,45 @@ def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: in
         batch = None
         if images is not None:
             batch = np.zeros((count, images.shape[1]), images.dtype)
-            some = images[start:min(start + count, first + samples)]
+            some = images[start - first:start - first + count]
             batch[:len(some)] = some
         result = reference.run(bits.samples(start, count), batch)
         voltage.append(result.voltage)
         for name, of_batch in result.spikes.items():
             spikes.setdefault(name, []).append(of_batch)
     rasters = dict(bits.rasters(first, steps))
-    for name, parts in spikes.items():
-        of_lane = np.concatenate(parts)
-        rasters[name] = _raster(of_lane, schedule, name, steps)
-        if name == SELECTION and reference.net.loops:
-            rasters[FEEDBACK] = _raster(fed_back(of_lane, schedule), schedule, name, steps)
+    of_lane = {name: np.concatenate(parts) for name, parts in spikes.items()}
+    for population in program.waves:
+        if population.spiking:
+            fired = sent_by(population, of_lane[population.row])
+            rasters[population.name] = _raster(fired, schedule, population.phase, steps)
     return Lane(np.concatenate(voltage)[:samples], rasters)
 
 
-def fed_back(z: np.ndarray, schedule: Schedule) -> np.ndarray:
-    """What the copy that feeds z (samples, T, C) back sends: nothing in the last L ticks."""
-    fed = z.copy()
-    fed[:, max(schedule.ticks - schedule.lag, 0):] = False
-    return fed
+def sent_by(population: Population, fired: np.ndarray) -> np.ndarray:
+    """What a population sends of the spikes (samples, T, n) of its kind: the copy that feeds z
+    back is silent in the last ticks."""
+    if not (isinstance(population.kind, Draw) and population.kind.muted):
+        return fired
+    sent = fired.copy()
+    sent[:, sent.shape[1] - population.kind.muted:] = False
+    return sent
 
 
-def _raster(spikes: np.ndarray, schedule: Schedule, name: str, steps: int) -> np.ndarray:
+def _raster(spikes: np.ndarray, schedule: Schedule, phase: int, steps: int) -> np.ndarray:
     raster = np.zeros((steps, spikes.shape[-1]), bool)
     for sample, of_sample in enumerate(spikes):
-        at = schedule.timesteps(name, sample) - 1
+        at = schedule.timesteps(phase, sample) - 1
         raster[at[at < steps]] = of_sample[at < steps]
     return raster
 
 
-def compare(run: GraphRun, lanes: Iterator[Lane], schedule: Schedule) -> Comparison:
+def compare(run: GraphRun, lanes: Iterator[Lane]) -> Comparison:
     """Compare every population at every recorded timestep, and the readout voltages.
 
     Args:
         run: a Lava run.
         lanes: the reference for each of its lanes, `run.recorded` samples long.
-        schedule: the schedule of both.
     """
     found: list[tuple[int, str]] = []  # (timestep, where)
     values = differing = spikes = steps = 0
@@ -153,8 +157,10 @@ def compare_with_reference(run: GraphRun, net: NetFile, mode: str, bits: ChipBit
     reference = Reference(net, mode)
 
     def lanes() -> Iterator[Lane]:
+        each = run.samples_per_lane
         for lane in range(run.lanes):
-            yield reference_lane(reference, bits, lane * run.samples_per_lane, run.recorded, images)
+            own = None if images is None else images[lane * each:(lane + 1) * each]
+            yield reference_lane(reference, bits, lane * each, run.recorded, own)
             on_lane(lane + 1, run.lanes)
 
-    return compare(run, lanes(), bits.schedule)
+    return compare(run, lanes())

@@ -13,29 +13,30 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lava_models.graph import runtime
+from lava_models.graph.wiring import Wiring
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import (
-    FEEDBACK,
-    SELECTION,
-    Schedule,
-    clocked,
-    latent_part,
-    layer_order,
-    schedule_for,
+from lava_models.net.program import (
+    Draw,
+    Host,
+    Neurons,
+    Population,
+    RingNeurons,
+    build_program,
 )
-from lava_models.reference.rule30 import POPULATIONS, ChipBits, Ring
+from lava_models.net.schedule import Schedule
+from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference
+
+if TYPE_CHECKING:
+    from lava.magma.core.process.ports.ports import OutPort
 
 GRAPHS = ("fused", "stock")
 CONVOLUTIONS = ("unrolled", "shared")
-INPUT_MESSAGE_BITS = 16
-"""Width of the image's graded spikes: the neuron's 16-bit port takes no more."""
-RING_COUNTED_FROM = 3
-"""Timestep from which on the ring of random bits shows no trace of how it was started."""
 MOST_LANES = 64
 """Lanes chosen where there are enough samples; 128 bring little (benchmarks/RESULTS.md)."""
 PROCESS_BYTES = 8 * 2**20
@@ -78,10 +79,11 @@ class GraphRun:
         spikes = np.unpackbits(packed, axis=1, count=self.lanes * n).astype(bool)
         return spikes.reshape(len(packed), n, self.lanes).transpose(2, 0, 1)
 
-    def by_tick(self, name: str, schedule: Schedule) -> np.ndarray:
+    def by_tick(self, population: Population, schedule: Schedule) -> np.ndarray:
         """Recorded spikes of one population at its waves, lane after lane: bool (samples, T, n)."""
-        at = np.concatenate([schedule.timesteps(name, i) - 1 for i in range(self.recorded)])
-        waves = self.raster(name)[:, at]
+        at = np.concatenate([schedule.timesteps(population.phase, i) - 1
+                             for i in range(self.recorded)])
+        waves = self.raster(population.name)[:, at]
         return waves.reshape(-1, schedule.ticks, waves.shape[-1])[:len(self.voltage)]
 
 
@@ -129,7 +131,7 @@ def bytes_needed(net: NetFile, mode: str, lanes: int) -> int:
 
     A lane's spikes pass through channels, a probe and temporaries as well, hence the factor.
     """
-    cells = Reference(net, mode).cells.values()
+    cells = Reference(net, mode).layers
     return PROCESS_BYTES * 3 * len(cells) + 3 * lanes * sum(c.bytes_per_sample for c in cells)
 
 
@@ -144,113 +146,47 @@ def choose_lanes(net: NetFile, mode: str, samples: int, available: int) -> int:
 
 def choose_record(net: NetFile, mode: str, lanes: int) -> int:
     """How many samples per lane to record, so that the recordings stay small."""
-    neurons = sum(math.prod(layer.shape) for _, layer in net.named_layers())
-    neurons += sum(Ring(net.latent * net.random_bits).sizes)
-    per_sample = lanes * schedule_for(net, mode).period * neurons // 8
+    program = build_program(net, mode)
+    neurons = sum(p.size for p in program.of(Neurons, Draw, RingNeurons))
+    per_sample = lanes * program.schedule.period * neurons // 8
     return max(1, RECORD_BYTES // per_sample)
 
 
 class Graph:
-    """Builds, runs and reads the graph; what host and graph exchange lies in `folder`."""
+    """Builds, runs and reads the graph of a program; what host and graph exchange lies in `folder`.
+
+    Args:
+        held: as in build_program.
+    """
 
     def __init__(self, net: NetFile, mode: str, samples: int, graph: str, convolutions: str,
-                 lanes: int, record: int | None, folder: Path) -> None:
-        self.net, self.mode, self.samples, self.folder = net, mode, samples, folder
+                 lanes: int, record: int | None, folder: Path, held: np.ndarray | None = None
+                 ) -> None:
+        self.program = build_program(net, mode, held)
+        self.schedule, self.readout = self.program.schedule, self.program.readout
+        self.samples, self.folder = samples, folder
         self.stock, self.lanes = graph == "stock", lanes
-        self.shared = convolutions == "shared"
-        self.schedule, self.order = schedule_for(net, mode), layer_order(net, mode)
-        self.layers = dict(net.named_layers())
+        self.wiring = Wiring(self.program, stock=self.stock, shared=convolutions == "shared",
+                             lanes=lanes)
         self.per_lane = math.ceil(samples / lanes)
-        self.steps = self.schedule.run_length(self.order[-1], self.per_lane)
+        self.steps = self.schedule.run_length(self.readout.phase, self.per_lane)
         self.recorded = self.per_lane if record is None else min(record, self.per_lane)
-        self.ahead = {n: phase - 1 for n, phase in self.schedule.phases.items()}
-        """For every layer, the timestep at which its sources emit the first wave."""
-        self.sizes: dict[str, int] = {}
-        self.constants: dict[str, np.ndarray] = {}
-        """Layers whose input never changes: its synaptic sums (SpikingLayer's `constant`)."""
+        self.probed: list[Population] = []
 
     def build(self, bits: ChipBits, images: np.ndarray | None) -> Graph:
-        upstream = None if images is None else self._images(images)
-        # One tick neuron per layer carries its bias, and whatever else of its input never changes.
-        if self.net.poisson is not None and images is None:
-            self.constants[SELECTION] = self.net.poisson.prior
-        with_bias = clocked(self.net, self.mode)
-        self.clocked = [n for n in self.order if n in with_bias or n in self.constants]
-        self.clock = self._clock([self.ahead[name] for name in self.clocked],
-                                 self.schedule.dilation, "clock")
-        self.selection = self._selection(bits)
-        for name in self.order:
-            if name == SELECTION:
-                if SELECTION not in self.constants:
-                    upstream.connect(self.selection.zeta_in)
-                upstream = self.selection.z_out
-                if self.net.loops:
-                    self._probe(FEEDBACK, self.selection.z_feedback, self.schedule.phases[name])
-            else:
-                process = self._layer(name, upstream)
-                upstream = process.s_out
-            if name != self.order[-1]:  # the readout: a spike would show in its voltage
-                self._probe(name, upstream, self.schedule.phases[name])
-        self._read_voltage(process)
+        """Make a process of every population, connect them, and watch them."""
+        wiring, program = self.wiring, self.program
+        for population in program.of(Host):
+            wiring.ends[population.name] = self._images(population, images)
+        wiring.build([bits.start(lane * self.per_lane) for lane in range(self.lanes)])
+        for population in program.of(Neurons, Draw, RingNeurons):
+            if population.spiking:  # of the readout a spike would show in its voltage
+                self._probe(population)
+        self.runner = wiring.processes[self.readout.name]
+        self._read_voltage(self.runner)
         return self
 
-    def _clock(self, first: list[int], interval: int, name: str):
-        """Tick neurons; the fused models know the time without."""
-        from lava_models.processes.clock import Clock
-
-        if not self.stock or not first:
-            return None
-        return Clock(first=np.array(first), interval=interval, name=name)
-
-    def _selection(self, bits: ChipBits):
-        from lava_models.processes.random_bits import RandomBits
-        from lava_models.processes.selection import LatentSelection
-
-        net, schedule = self.net, self.schedule
-        last_ticks = np.arange(max(net.ticks - net.lag, 0), net.ticks)
-        more = {}
-        if SELECTION in self.constants:
-            more = {"constant": self.constants[SELECTION],
-                    "clock_index": self.clocked.index(SELECTION), "clock_size": len(self.clocked)}
-        selection = LatentSelection(
-            channels=net.latent, selection=net.selection, silencers=len(last_ticks),
-            schedule=schedule, lanes=self.lanes,
-            message_bits=INPUT_MESSAGE_BITS if net.poisson else 0, **more)
-        if self.clock is not None and more:
-            self.clock.s_out.connect(selection.tick)
-        silence = self._clock(list(self.ahead[SELECTION] + schedule.dilation * last_ticks),
-                              schedule.period, "silence_clock")
-        if silence is not None:
-            silence.s_out.connect(selection.silence)
-        starts = [bits.start(lane * self.per_lane) for lane in range(self.lanes)]
-        first, second = (np.stack(cells) for cells in zip(*starts, strict=True))
-        generator = RandomBits(ring=bits.ring, first=first, second=second)
-        generator.bits_out.connect(selection.bits_in)
-        ports = generator.cells_out, generator.rule_out, generator.bits_out
-        for name, port in zip(POPULATIONS, ports, strict=True):
-            self._probe(name, port, RING_COUNTED_FROM)
-        return selection
-
-    def _layer(self, name: str, upstream):
-        from lava_models.processes.layer import SpikingLayer
-
-        layer = self.layers[name]
-        loops = name == f"{latent_part(self.mode)}.0"  # takes [x^E ; z], or z alone
-        process = SpikingLayer(
-            layer=layer, layer_name=name, schedule=self.schedule, lanes=self.lanes,
-            feedback=self.net.latent if loops and upstream else 0,
-            message_bits=INPUT_MESSAGE_BITS if name == "encoder.0" else 0, shared=self.shared,
-            clock_index=self.clocked.index(name) if name in self.clocked else None,
-            clock_size=max(len(self.clocked), 1), constant=self.constants.get(name))
-        if upstream or loops:
-            (upstream or self.selection.z_feedback).connect(process.s_in)
-        if loops and upstream:
-            self.selection.z_feedback.connect(process.z_in)
-        if self.clock is not None and name in self.clocked:
-            self.clock.s_out.connect(process.tick)
-        return process
-
-    def _images(self, images: np.ndarray):
+    def _images(self, population: Population, images: np.ndarray) -> OutPort:
         """Port that emits the images, each for T ticks; zeros where a lane has run out of them."""
         from lava_models.processes.host import WaveSource
 
@@ -259,24 +195,24 @@ class Graph:
         rows = rows.reshape(self.lanes, self.per_lane, -1).transpose(1, 2, 0)
         np.save(self._path("images"), rows.reshape(self.per_lane, -1))
         return WaveSource(file=self._path("images"), size=self.lanes * images.shape[1],
-                          first=self.ahead[self.order[0]], interval=self.schedule.dilation,
-                          repeat=self.net.ticks, name="images").s_out
+                          first=population.phase, interval=self.schedule.dilation,
+                          repeat=self.schedule.ticks, name="images").s_out
 
-    def _probe(self, name: str, port, since: int) -> None:
+    def _probe(self, population: Population) -> None:
         from lava_models.processes.host import SpikeProbe
 
-        size = port.shape[0]
-        self.sizes[name] = size // self.lanes
-        steps = self.schedule.run_length(self.order[-1], self.recorded)
+        name, size = population.name, self.lanes * population.size
+        steps = self.schedule.run_length(self.readout.phase, self.recorded)
         self._new_file(name, (steps, math.ceil(size / 8)), np.uint8)
-        self._new_file(f"{name}.counts", (self.schedule.period, self.sizes[name]), np.int32)
+        self._new_file(f"{name}.counts", (self.schedule.period, population.size), np.int32)
         # In the last rounds only the first lanes still have samples.
         rounds = np.arange(self.per_lane)
         probe = SpikeProbe(size=size, lanes=self.lanes, raster=self._path(name),
-                           counts=self._path(f"{name}.counts"), since=since,
+                           counts=self._path(f"{name}.counts"), since=population.phase,
                            counted=-((rounds - self.samples) // self.per_lane),
                            name=f"probe_{name}")
-        port.connect(probe.a_in)
+        self.wiring.ends[name].connect(probe.a_in)
+        self.probed.append(population)
 
     def _read_voltage(self, readout) -> None:
         from lava_models.processes.host import StateProbe
@@ -284,7 +220,7 @@ class Graph:
         size = readout.v.shape[0]
         self._new_file("voltage", (self.per_lane, size), np.int32)
         StateProbe(size=size, file=self._path("voltage"), interval=self.schedule.period,
-                   first=self.schedule.last_wave(self.order[-1], 0),
+                   first=self.schedule.last_wave(self.readout.phase, 0),
                    name="image_read").connect_var(readout.v)
 
     def _path(self, name: str) -> str:
@@ -297,11 +233,11 @@ class Graph:
         from lava.magma.core.run_conditions import RunSteps
 
         self._start()
-        lava, done, most = self.selection.runtime, 0, self._chunk()
+        lava, done, most = self.runner.runtime, 0, self._chunk()
         try:
             while done < self.steps:
                 chunk = min(most, self.steps - done)
-                self.selection.run(condition=RunSteps(num_steps=chunk, blocking=False))
+                self.runner.run(condition=RunSteps(num_steps=chunk, blocking=False))
                 runtime.wait_for(lava)
                 done += chunk
                 on_step(done, self.steps)
@@ -310,16 +246,16 @@ class Graph:
             if isinstance(error, KeyboardInterrupt):
                 raise self._interrupted(done) from None
             raise
-        self.selection.stop()
+        self.runner.stop()
         return GraphRun(
             self._voltage().reshape(-1, self._pixels())[:self.samples],
-            {name: np.load(self._path(f"{name}.counts")) for name in self.sizes},
-            {name: np.load(self._path(name)) for name in self.sizes},
-            self.sizes, self.lanes, self.steps, self.recorded)
+            {p.name: np.load(self._path(f"{p.name}.counts")) for p in self.probed},
+            {p.name: np.load(self._path(p.name)) for p in self.probed},
+            {p.name: p.size for p in self.probed}, self.lanes, self.steps, self.recorded)
 
     def _start(self) -> None:
         """Compile the graph and start its processes."""
-        runtime.start(self.selection, self._config())
+        runtime.start(self.runner, self._config())
 
     def _config(self):
         """Lava's run configuration: which model of each process runs."""
@@ -332,7 +268,7 @@ class Graph:
         return self.schedule.period
 
     def _pixels(self) -> int:
-        return math.prod(self.net.image_shape)
+        return self.readout.size
 
     def _voltage(self) -> np.ndarray:
         """Readout voltages, int32 (lanes, samples per lane, C*H*W)."""
@@ -341,7 +277,8 @@ class Graph:
 
     def _interrupted(self, done: int) -> Interrupted:
         """What was read within `done` timesteps."""
-        read = [self.schedule.last_wave(self.order[-1], i) <= done for i in range(self.per_lane)]
+        read = [self.schedule.last_wave(self.readout.phase, i) <= done
+                for i in range(self.per_lane)]
         finished = np.add.outer(np.arange(self.lanes) * self.per_lane, np.flatnonzero(read))
         voltage = self._voltage()[:, read].reshape(-1, self._pixels())
         keep = finished.ravel() < self.samples

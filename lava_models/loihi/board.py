@@ -8,7 +8,7 @@ from hw_configs.files import UserError
 from lava_models.cost.mapper import Fit
 from lava_models.net.layers import LIF_CAN, Glif
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import schedule_for
+from lava_models.net.program import schedule_for
 
 ENVIRONMENT = ("SLURM", "NOSLURM", "PARTITION", "BOARD", "LOIHI_GEN", "NXSDKHOST", "HOST_BINARY",
                "NXOPTIONS")

@@ -16,10 +16,9 @@ import numpy as np
 
 from hw_configs.files import UserError
 from lava_models.graph import runtime
-from lava_models.graph.lava_graph import INPUT_MESSAGE_BITS, Graph
+from lava_models.graph.lava_graph import Graph
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import SELECTION, layer_order, schedule_for
-from lava_models.net.synapse import unroll
+from lava_models.net.program import GRADED, Population, build_program
 from lava_models.reference.rule30 import ChipBits
 
 DRAIN = 8
@@ -33,56 +32,53 @@ def samples_before(mode: str, held: bool, delay: int) -> int:
 
 def timesteps_of(net: NetFile, mode: str, samples: int) -> int:
     """Timesteps a run of `samples` samples takes on a chip."""
-    return schedule_for(net, mode).run_length(layer_order(net, mode)[-1], samples) + DRAIN
+    program = build_program(net, mode)
+    return program.schedule.run_length(program.readout.phase, samples) + DRAIN
 
 
 class ChipGraph(Graph):
     """The stock graph between the extension's adapters."""
 
     def __init__(self, net: NetFile, mode: str, samples: int, convolutions: str, folder: Path,
-                 held: bool, delay: int, loggers: list, wait_s: float = 0.0,
+                 held: np.ndarray | None, delay: int, loggers: list, wait_s: float = 0.0,
                  on_start: Callable[[], None] = lambda: None) -> None:
-        self.before = samples_before(mode, held, delay)
-        super().__init__(net, mode, samples + self.before, "stock", convolutions, 1, None, folder)
-        self.held, self.delay, self.loggers = held, delay, loggers
+        self.before = samples_before(mode, held is not None, delay)
+        super().__init__(net, mode, samples + self.before, "stock", convolutions, 1, None, folder,
+                         held)
+        self.delay, self.loggers = delay, loggers
         self.wait_s, self.on_start = wait_s, on_start
         self.steps = timesteps_of(net, mode, samples + self.before)
 
-    def _images(self, images: np.ndarray):
+    def _images(self, population: Population, images: np.ndarray):
         from lava_models.loihi.adapters.edges import SpikesIn
         from lava_models.processes.host import WaveSource
 
-        name, first = self.order[0], self.ahead[self.order[0]]
-        if self.held:
-            self.constants[name] = images[0]  # chances of Poisson latents
-            if name != SELECTION:
-                self.constants[name] = (unroll(self.layers[name]) @ images[0]).astype(np.int32)
-            return None
         rows = np.concatenate([np.zeros((self.before, images.shape[1]), np.int32), images])
         np.save(self._path("images"), rows)
         source = WaveSource(file=self._path("images"), size=images.shape[1],
-                            first=first - self.delay, interval=self.schedule.dilation,
-                            repeat=self.net.ticks, name="images")
-        adapter = SpikesIn(size=images.shape[1], message_bits=INPUT_MESSAGE_BITS, name="images_in")
+                            first=population.phase - self.delay, interval=self.schedule.dilation,
+                            repeat=self.schedule.ticks, name="images")
+        adapter = SpikesIn(size=images.shape[1], message_bits=GRADED, name="images_in")
         source.s_out.connect(adapter.inp)
         return adapter.out
 
-    def _probe(self, name: str, port, since: int) -> None:
+    def _probe(self, population: Population) -> None:
         """Only z comes back: every probe is traffic between chip and host."""
         from lava_models.loihi.adapters.edges import SpikesOut
 
-        if name != SELECTION:
+        if population is not self.program.draws[0]:
             return
-        adapter = SpikesOut(size=port.shape[0], message_bits=0, name="z_out")
-        port.connect(adapter.inp)
-        super()._probe(name, adapter.out, since)
+        adapter = SpikesOut(size=population.size, message_bits=0, name="z_out")
+        self.wiring.ends[population.name].connect(adapter.inp)
+        self.wiring.ends[population.name] = adapter.out
+        super()._probe(population)
 
     def _read_voltage(self, readout) -> None:
         from lava_models.loihi.extension import load
         from lava_models.processes.host import Receiver
 
         size, period = readout.v.shape[0], self.schedule.period
-        at = self.schedule.last_wave(self.order[-1], 0) - 1
+        at = self.schedule.last_wave(self.readout.phase, 0) - 1
         self._new_file("voltage", (self.per_lane, size), np.int32)
         read = load("Read")(shape=(size,), interval=period, offset=at % period)
         read.connect_var(readout.v)
@@ -155,8 +151,8 @@ def planned_processes(net: NetFile, mode: str, bits: ChipBits, images: np.ndarra
     rows = []
     with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder:
         graph = OfflineGraph(net, mode, 1 if images is None else len(images), convolutions,
-                              Path(folder), held, 0, [])
-        for process in find_processes(graph.build(bits, images).selection):
+                              Path(folder), images[0] if held else None, 0, [])
+        for process in find_processes(graph.build(bits, images).runner):
             if type(process) in adapters:
                 rows.append((process.name, adapters[type(process)], 0))
             elif type(process) in stock:
@@ -202,8 +198,8 @@ def run_on_chip(net: NetFile, mode: str, bits: ChipBits, samples: int,
         Interrupted: Ctrl-C.
     """
     with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder, runtime.quiet_lava():
-        graph = ChipGraph(net, mode, samples, convolutions, Path(folder), held, delay,
-                           list(loggers), wait_s, on_start)
+        graph = ChipGraph(net, mode, samples, convolutions, Path(folder),
+                          images[0] if held else None, delay, list(loggers), wait_s, on_start)
         try:
             run = graph.build(bits, images).run(lambda done, total: None)
         except UserError:
@@ -215,8 +211,8 @@ def run_on_chip(net: NetFile, mode: str, bits: ChipBits, samples: int,
         except Exception as error:  # the closed extension may raise anything
             raise UserError(f"--backend loihi2: the run failed ({_words(error)}); nothing was "
                             "written") from error
-        return ChipRun(run.voltage[graph.before:], run.raster(SELECTION)[0], graph.steps,
-                       graph.before)
+        z = run.raster(graph.program.draws[0].name)[0]
+        return ChipRun(run.voltage[graph.before:], z, graph.steps, graph.before)
 
 
 def _words(error: Exception) -> str:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.graph.compare import SIDE_BY_SIDE, fed_back
-from lava_models.graph.lava_graph import RING_COUNTED_FROM
+from lava_models.graph.compare import SIDE_BY_SIDE, sent_by
 from lava_models.loihi.hardware_graph import ChipRun
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import FEEDBACK, SELECTION, layer_order, schedule_for
+from lava_models.net.program import RING_COUNTED_FROM, build_program
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference
 
@@ -40,7 +39,9 @@ def expect(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
         images: graded input int32 (samples, C*H*W), or None.
         on_samples: called with a number of samples done.
     """
-    schedule, reference = schedule_for(net, mode), Reference(net, mode)
+    reference = Reference(net, mode)
+    schedule, program = reference.schedule, reference.program
+    drawn = program.draws[0].name
     beats = schedule.dilation * np.arange(net.ticks)
     counts: dict[str, np.ndarray] = {}
     voltage, z = [], []
@@ -49,11 +50,11 @@ def expect(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
         result = reference.run(bits.samples(first + start, n),
                                None if images is None else images[start:start + n])
         voltage.append(result.voltage)
-        z.append(result.spikes[SELECTION])
-        fed = {FEEDBACK: fed_back(z[-1], schedule)} if net.loops else {}
-        for name, spikes in {**result.spikes, **fed}.items():
-            total = counts.setdefault(name, np.zeros((schedule.period, spikes.shape[-1]),
-                                                     np.int32))
+        z.append(result.spikes[drawn])
+        for population in (p for p in program.waves if p.spiking):
+            spikes = sent_by(population, result.spikes[population.row])
+            total = counts.setdefault(population.name, np.zeros(
+                (schedule.period, population.size), np.int32))
             total[beats] += spikes.sum(axis=0, dtype=np.int32)
         on_samples(n)
     since = RING_COUNTED_FROM - 1
@@ -69,14 +70,15 @@ def compare_with_expected(run: ChipRun, expected: Expected, net: NetFile, mode: 
 
     z may come up to MOST_DELAY timesteps late: its adapter's delay is not public.
     """
-    schedule = schedule_for(net, mode)
+    program = build_program(net, mode)
+    schedule, drawn, readout = program.schedule, program.draws[0], program.readout
     samples = len(expected.voltage)
     wanted = np.zeros((len(run.z), run.z.shape[1]), bool)
     for sample, of_sample in enumerate(expected.z):
-        at = schedule.timesteps(SELECTION, sample + run.first) - 1
+        at = schedule.timesteps(drawn.phase, sample + run.first) - 1
         wanted[at] = of_sample
-    began = schedule.phases[SELECTION] - 1 + schedule.period * run.first
-    ended = schedule.last_wave(SELECTION, samples - 1 + run.first)
+    began = drawn.phase - 1 + schedule.period * run.first
+    ended = schedule.last_wave(drawn.phase, samples - 1 + run.first)
     best = None
     for delay in range(MOST_DELAY + 1):
         got = run.z[began + delay:ended + delay]
@@ -93,14 +95,14 @@ def compare_with_expected(run: ChipRun, expected: Expected, net: NetFile, mode: 
     if len(wrong):
         step, neuron = wrong[0]
         at = began + int(step) + 1
-        where = (f"{len(wrong)} latent spikes differ, first {SELECTION}, neuron {neuron}, timestep "
-                 f"{at}: chip {int(run.z[at - 1 + delay, neuron])}, reference "
+        where = (f"{len(wrong)} latent spikes differ, first {drawn.name}, neuron {neuron}, "
+                 f"timestep {at}: chip {int(run.z[at - 1 + delay, neuron])}, reference "
                  f"{int(wanted[at - 1, neuron])}")
     else:
         sample, pixel = pixels[0]
-        where = (f"{len(pixels)} readout voltages differ, first {layer_order(net, mode)[-1]}, "
+        where = (f"{len(pixels)} readout voltages differ, first {readout.name}, "
                  f"neuron {pixel}, timestep "
-                 f"{schedule.last_wave(layer_order(net, mode)[-1], int(sample) + run.first)}: chip "
+                 f"{schedule.last_wave(readout.phase, int(sample) + run.first)}: chip "
                  f"{run.voltage[sample, pixel]}, reference {expected.voltage[sample, pixel]}")
     return False, (f"{samples} samples on the chip against the integer reference: NOT equal: "
                    f"{where}{late}")

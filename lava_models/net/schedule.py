@@ -15,14 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_configs.files import UserError
-from lava_models.net.netfile import NetFile
-
-MODES = ("reconstruct", "generate")
-SELECTION = "selection"
-FEEDBACK = f"{SELECTION}.feedback"
-"""The copy of the selection neurons that feeds z back."""
-CLOCK, SILENCE = "clock", "silence"
-"""Tick neurons: those that carry biases, and those that end a sample's feedback."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +28,17 @@ class Schedule:
     dilation: int
     """D, timesteps per tick."""
     phases: Mapping[str, int]
-    """For every layer: the timestep of its first input. A source emits one timestep earlier."""
+    """For every layer: the timestep of its first input, at which it sends its first wave. A source
+    emits one timestep earlier."""
 
     @property
     def period(self) -> int:
         """P, timesteps per sample."""
         return self.dilation * self.ticks
 
-    def timesteps(self, layer: str, sample: int) -> np.ndarray:
-        """Timesteps at which `layer` sees the T waves of `sample` (0-based), shape (T,)."""
-        return self.phases[layer] + self.dilation * np.arange(self.ticks) + self.period * sample
+    def timesteps(self, phase: int, sample: int) -> np.ndarray:
+        """Timesteps at which a layer of `phase` sees the T waves of `sample` (0-based): (T,)."""
+        return phase + self.dilation * np.arange(self.ticks) + self.period * sample
 
     def tick_at(self, phase: int, timestep: int) -> int | None:
         """The tick (0-based, within its sample) whose wave a layer of `phase` sees at `timestep`;
@@ -53,13 +46,13 @@ class Schedule:
         beat, off = divmod(timestep - phase, self.dilation)
         return beat % self.ticks if beat >= 0 and not off else None
 
-    def last_wave(self, layer: str, sample: int) -> int:
-        """Timestep at which `layer` sees tick T of `sample`."""
-        return int(self.timesteps(layer, sample)[-1])
+    def last_wave(self, phase: int, sample: int) -> int:
+        """Timestep at which a layer of `phase` sees tick T of `sample`."""
+        return int(self.timesteps(phase, sample)[-1])
 
-    def run_length(self, layer: str, samples: int) -> int:
-        """Timesteps until `layer` has seen all of `samples` samples, back to back."""
-        return self.last_wave(layer, samples - 1)
+    def run_length(self, phase: int, samples: int) -> int:
+        """Timesteps until a layer of `phase` has seen all of `samples` samples, back to back."""
+        return self.last_wave(phase, samples - 1)
 
 
 def make_schedule(layers: Sequence[str], selection: str, first: str | None, *, ticks: int,
@@ -98,28 +91,3 @@ def dilate_decay(decay, dilation: int):
     """
     spread = np.round(4096 * (1 - (1 - decay / 4096) ** (1 / dilation))).astype(int)
     return spread if np.ndim(decay) else int(spread)
-
-
-def latent_part(mode: str) -> str:
-    """The part that proposes the latents in `mode`."""
-    return "posterior" if mode == "reconstruct" else "prior"
-
-
-def layer_order(net: NetFile, mode: str) -> list[str]:
-    """Names of all spiking populations and the readout, in the order in which the wave passes."""
-    before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)  # if there are any
-    return [*(name for name, _ in net.named_layers(*before)), SELECTION,
-            *(name for name, _ in net.named_layers("decoder"))]
-
-
-def clocked(net: NetFile, mode: str) -> list[str]:
-    """Layers that have a tick neuron: those with a bias, and latents of constant chances."""
-    layers, drawn = dict(net.named_layers()), net.poisson is not None and mode == "generate"
-    return [name for name in layer_order(net, mode)
-            if (drawn if name == SELECTION else layers[name].bias.any())]
-
-
-def schedule_for(net: NetFile, mode: str) -> Schedule:
-    """The timing of `net` in `mode`."""
-    first = f"{latent_part(mode)}.0" if net.loops else None
-    return make_schedule(layer_order(net, mode), SELECTION, first, ticks=net.ticks, lag=net.lag)

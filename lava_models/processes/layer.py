@@ -16,54 +16,43 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.conv.process import Conv
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
-from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from lava_models.net.layers import Conv as ConvLayer
-from lava_models.net.layers import ConvT, Glif, Layer
+from lava_models.net.layers import ConvT, Glif
+from lava_models.net.program import Connection, LayerWeights, Population, among_carriers
 from lava_models.net.schedule import Schedule, dilate_decay
-from lava_models.net.synapse import (
-    neuron_bias,
-    shared_kernel,
-    split_bias,
-    split_exponents,
-    unroll,
-)
+from lava_models.net.synapse import shared_kernel
 from lava_models.processes.glif import GLIF
 from lava_models.reference.simulator import LayerCell
 
 
 class SpikingLayer(AbstractProcess):
-    """Neurons with inputs from one source (`s_in`) or two (`s_in`, then `z_in`).
+    """A population of the program with what ends on it: `s_in`, from another layer; `z_in`, the
+    latents that are fed back, where they come beside it; `tick`, the tick neurons.
 
     Args:
-        layer: weights, bias, neuron.
-        layer_name: its name in the schedule.
+        population: name, phase, layer.
+        connections: into it.
+        carriers: names of the tick neurons on port `tick`.
         schedule: phases and dilation.
-        feedback: how many of the layer's inputs, the last ones, come from `z_in`.
-        message_bits: of `s_in`; 0 for spikes, 16 for signed graded spikes.
         shared: whether the stock model keeps a convolution's weights shared (Lava's Conv) instead
             of unrolling them into a matrix (Sparse); same sums.
-        clock_index: which of the `clock_size` tick neurons on port `tick` carries the bias; None
-            where there is none.
         lanes: samples that run side by side; more than one with the fused model only.
-        constant: int32 (n_out,), synaptic sums of an input that never changes; they then come with
-            the bias and `s_in` is not used. Stock model only.
     """
 
-    def __init__(self, *, layer: Layer, layer_name: str, schedule: Schedule, feedback: int,
-                 message_bits: int, shared: bool, clock_index: int | None, clock_size: int,
-                 lanes: int, constant: np.ndarray | None = None) -> None:
-        super().__init__(layer=layer, layer_name=layer_name, schedule=schedule, feedback=feedback,
-                         message_bits=message_bits, shared=shared, clock_index=clock_index,
-                         clock_size=clock_size, lanes=lanes, constant=constant,
-                         name=layer_name.replace(".", "_"))
-        n_in, n_out = int(np.prod(layer.input_shape)), int(np.prod(layer.shape))
-        self.s_in = InPort(shape=(lanes * (n_in - feedback),))
-        self.z_in = InPort(shape=(lanes * max(feedback, 1),))
-        self.tick = InPort(shape=(clock_size,))
-        self.s_out = OutPort(shape=(lanes * n_out,))
-        self.v = Var(shape=(lanes * n_out,), init=0)
+    def __init__(self, *, population: Population, connections: tuple[Connection, ...],
+                 carriers: tuple[str, ...], schedule: Schedule, shared: bool, lanes: int) -> None:
+        super().__init__(population=population, connections=connections, carriers=carriers,
+                         schedule=schedule, shared=shared, lanes=lanes,
+                         name=population.name.replace(".", "_"))
+        inputs = {c.port: c.synapses.last - c.synapses.first for c in connections
+                  if isinstance(c.synapses, LayerWeights)}
+        self.s_in = InPort(shape=(lanes * inputs.get("s_in", 1),))
+        self.z_in = InPort(shape=(lanes * inputs.get("z_in", 1),))
+        self.tick = InPort(shape=(max(len(carriers), 1),))
+        self.s_out = OutPort(shape=(lanes * population.size,))
+        self.v = Var(shape=(lanes * population.size,), init=0)
 
 
 @implements(proc=SpikingLayer, protocol=LoihiProtocol)
@@ -75,41 +64,32 @@ class StockSpikingLayer(AbstractSubProcessModel):
 
     def __init__(self, proc: SpikingLayer) -> None:
         p = proc.proc_params
-        layer, schedule = p["layer"], p["schedule"]
-        bias, phase = neuron_bias(layer), schedule.phases[p["layer_name"]]
+        population, schedule = p["population"], p["schedule"]
+        layer, shape = population.kind.layer, (population.size,)
         if isinstance(layer.neuron, Glif):
-            self.lif = GLIF(neuron=layer.neuron, shape=layer.shape, schedule=schedule, phase=phase)
+            self.lif = GLIF(neuron=layer.neuron, shape=layer.shape, schedule=schedule,
+                            phase=population.phase)
         else:
-            self.lif = LIFReset(shape=bias.shape, du=4095, vth=layer.neuron.threshold,
+            self.lif = LIFReset(shape=shape, du=4095, vth=layer.neuron.threshold,
                                 dv=dilate_decay(layer.neuron.decay, schedule.dilation),
-                                reset_interval=schedule.period, reset_offset=phase)
+                                reset_interval=schedule.period, reset_offset=population.phase)
         self.lif.s_out.connect(proc.s_out)
         proc.vars.v.alias(self.lif.vars.v)
         self.synapses = 0
-        with_bias = split_bias(bias)
-        if p["constant"] is not None:  # of one sign each: any integer, not only even ones
-            for part in (np.maximum(p["constant"], 0), np.minimum(p["constant"], 0)):
-                with_bias += split_exponents(part)
-        elif p["shared"] and layer.type != "dense":
-            self._convolve(proc.s_in, layer, p["message_bits"])
-        else:
-            matrix = unroll(layer)
-            upstream = matrix.shape[1] - p["feedback"]
-            self._connect(proc.s_in, matrix[:, :upstream], bits=p["message_bits"])
-            if p["feedback"]:
-                self._connect(proc.z_in, matrix[:, upstream:])
-        for mantissas, exponent in with_bias:
-            matrix = sparse.lil_matrix((len(bias), p["clock_size"]), dtype=np.int32)
-            matrix[:, p["clock_index"]] = mantissas[:, None]
-            self._connect(proc.tick, matrix.tocsr(), exponent)
-
-    def _connect(self, port: InPort, matrix: sparse.csr_matrix, exponent: int = 0,
-                 bits: int = 0) -> None:
-        synapse = Sparse(weights=matrix, weight_exp=exponent, num_message_bits=bits)
-        port.connect(synapse.s_in)
-        synapse.a_out.connect(self.lif.a_in)
-        setattr(self, f"synapse_{self.synapses}", synapse)  # Lava looks for attributes, not lists
-        self.synapses += 1
+        for connection in p["connections"]:
+            port = getattr(proc, connection.port)
+            if p["shared"] and layer.type != "dense" and port is proc.s_in:
+                self._convolve(port, layer, connection.message)
+                continue
+            for matrix, exponent in connection.synapses.parts():
+                if port is proc.tick:
+                    matrix = among_carriers(matrix, connection.source, p["carriers"])
+                synapse = Sparse(weights=matrix, weight_exp=exponent,
+                                 num_message_bits=connection.message)
+                port.connect(synapse.s_in)
+                synapse.a_out.connect(self.lif.a_in)
+                setattr(self, f"synapse_{self.synapses}", synapse)  # Lava wants attributes, no list
+                self.synapses += 1
 
     def _convolve(self, port: InPort, layer: ConvLayer | ConvT, bits: int) -> None:
         weight, stride, padding = shared_kernel(layer)
@@ -141,13 +121,12 @@ class FusedSpikingLayer(PyLoihiProcessModel):
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
-        layer, schedule = proc_params["layer"], proc_params["schedule"]
-        self.schedule = schedule
-        self.first_wave = schedule.phases[proc_params["layer_name"]]
-        self.lanes, self.feedback = proc_params["lanes"], proc_params["feedback"]
+        population, self.schedule = proc_params["population"], proc_params["schedule"]
+        self.first_wave, self.lanes = population.phase, proc_params["lanes"]
+        self.two_inputs = any(c.port == "z_in" for c in proc_params["connections"])
         threadpool_limits(1)  # one thread per process: the processes share the cores
-        self.cell = LayerCell(layer, schedule.dilation)
-        self.silent = np.zeros(self.lanes * int(np.prod(layer.shape)), np.uint8)
+        self.cell = LayerCell(population.kind.layer, self.schedule.dilation)
+        self.silent = np.zeros(self.lanes * population.size, np.uint8)
 
     def run_spk(self) -> None:
         tick = self.schedule.tick_at(self.first_wave, self.time_step)
@@ -155,12 +134,10 @@ class FusedSpikingLayer(PyLoihiProcessModel):
         if tick is not None:
             if tick == 0:
                 self.cell.start(self.lanes)
-            fired = self.cell.step(self.inputs)
+            fired = self.cell.step(*self.inputs)
             self.v = self.cell.v.ravel().astype(np.int32)
             if self.cell.spiking:
                 spikes = fired.ravel().view(np.uint8)
         self.s_out.send(spikes)
-        self.inputs = self.s_in.recv().reshape(-1, self.lanes)
-        if self.feedback:
-            z = self.z_in.recv().reshape(-1, self.lanes)
-            self.inputs = np.concatenate([self.inputs, z])
+        ports = (self.s_in, self.z_in) if self.two_inputs else (self.s_in,)
+        self.inputs = [port.recv().reshape(-1, self.lanes) for port in ports]

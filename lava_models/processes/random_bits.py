@@ -1,4 +1,4 @@
-"""RandomBits: the Rule 30 ring of lava_models.reference.rule30 as neurons.
+"""RandomBits: the Rule 30 ring of lava_models.net.ring as neurons.
 
 What it costs per step and cell: half a spike of the cell, on 6 synapses and 2 for each bit that
 reads it; five quarters of a spike of its two rule neurons, on one synapse each. And per bit: one
@@ -20,7 +20,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import Sparse
 
-from lava_models.reference.rule30 import Ring, ring_synapses
+from lava_models.net.ring import Ring, ring_synapses
 
 SPARK = 1 << 22
 """Voltage that makes a neuron without memory fire at timestep 1: a 4096th of it is left then."""

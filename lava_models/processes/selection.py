@@ -18,42 +18,35 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
-from scipy import sparse
 
-from lava_models.net.latents import Selection, Thinning
-from lava_models.net.schedule import SELECTION, Schedule
-from lava_models.net.synapse import selection_synapses, split_exponents
-from lava_models.reference.rule30 import random_bits
+from lava_models.net.program import Connection, Population, among_carriers
+from lava_models.net.ring import random_bits
+from lava_models.net.schedule import Schedule
+from lava_models.reference.simulator import DrawCell
 
 
 class LatentSelection(AbstractProcess):
-    """z = 1[ n * w_zeta - sum(bits * w) > theta ] for `channels` channels; n counts the candidates
-    that fired, or is the chance of a Poisson latent.
+    """z = 1[ n * w_zeta - sum(bits * w) > theta ] for C channels; n counts the candidates that
+    fired, or is the chance of a Poisson latent.
 
     Args:
-        channels: C.
-        selection: b and the integers that follow from it.
-        silencers: number of tick neurons on port `silence`, each of which mutes the feedback; 0
-            where nothing is fed back.
-        schedule: phases and dilation; the neurons forget everything between two waves.
+        draws: the population that the decoder gets, then the copy that is fed back, if there is
+            one; they forget everything between two waves.
+        connections: into them; chances that are constants ride on a tick neuron.
+        carriers: names of the tick neurons on port `tick`.
+        schedule: phases and dilation.
         lanes: samples that run side by side; more than one with the fused model only.
-        message_bits: of `zeta_in`: 0 for spikes, 16 for chances.
-        constant: int32 (C,), chances that never change; `zeta_in` is not used then, and in the
-            stock model they ride on the tick neuron `clock_index` of `clock_size` on port `tick`.
     """
 
-    def __init__(self, *, channels: int, selection: Selection | Thinning, silencers: int,
-                 schedule: Schedule, lanes: int, message_bits: int = 0,
-                 constant: np.ndarray | None = None, clock_index: int = 0,
-                 clock_size: int = 1) -> None:
-        super().__init__(channels=channels, selection=selection, silencers=silencers,
-                         schedule=schedule, lanes=lanes, message_bits=message_bits,
-                         constant=constant, clock_index=clock_index, clock_size=clock_size,
-                         name=SELECTION)
+    def __init__(self, *, draws: tuple[Population, ...], connections: tuple[Connection, ...],
+                 carriers: tuple[str, ...], schedule: Schedule, lanes: int) -> None:
+        super().__init__(draws=draws, connections=connections, carriers=carriers,
+                         schedule=schedule, lanes=lanes, name=draws[0].name)
+        channels, selection = draws[0].size, draws[0].kind.selection
         self.zeta_in = InPort(shape=(lanes * channels * selection.candidates,))
         self.bits_in = InPort(shape=(lanes * 2 * channels * selection.bits,))
-        self.silence = InPort(shape=(max(silencers, 1),))
-        self.tick = InPort(shape=(clock_size,))
+        self.silence = InPort(shape=(max(draws[-1].kind.muted, 1),))
+        self.tick = InPort(shape=(max(len(carriers), 1),))
         self.z_out = OutPort(shape=(lanes * channels,))
         self.z_feedback = OutPort(shape=(lanes * channels,))
 
@@ -66,34 +59,26 @@ class StockLatentSelection(AbstractSubProcessModel):
 
     def __init__(self, proc: LatentSelection) -> None:
         p = proc.proc_params
-        channels, selection, schedule = p["channels"], p["selection"], p["schedule"]
-
-        def lif() -> LIFReset:
-            return LIFReset(shape=(channels,), du=4095, dv=4095, vth=selection.threshold,
-                            reset_interval=schedule.dilation,
-                            reset_offset=schedule.phases[SELECTION])
-
-        self.decode = lif()
-        self.decode.s_out.connect(proc.z_out)
-        both = [self.decode]
-        if p["silencers"]:
-            self.feedback = lif()
-            self.feedback.s_out.connect(proc.z_feedback)
-            both.append(self.feedback)
-        parts = list(selection_synapses(selection, channels, p["silencers"]))
-        if p["constant"] is not None:
-            parts = [part for part in parts if part[0] != "zeta_in"]
-            for mantissas, exponent in split_exponents(p["constant"]):
-                matrix = sparse.lil_matrix((channels, p["clock_size"]), dtype=np.int32)
-                matrix[:, p["clock_index"]] = mantissas[:, None]
-                parts.append(("tick", matrix.tocsr(), exponent))
-        for i, (port, matrix, exponent) in enumerate(parts):
-            bits = p["message_bits"] if port == "zeta_in" else 0
-            synapse = Sparse(weights=matrix, weight_exp=exponent, num_message_bits=bits)
-            getattr(proc, port).connect(synapse.s_in)
-            for target in (self.feedback,) if port == "silence" else both:
-                synapse.a_out.connect(target.a_in)
-            setattr(self, f"synapse_{i}", synapse)  # Lava looks for attributes, not lists
+        copies = {}
+        for i, (draw, out) in enumerate(zip(p["draws"], (proc.z_out, proc.z_feedback))):
+            lif = LIFReset(shape=draw.shape, du=4095, dv=4095, vth=draw.kind.selection.threshold,
+                           reset_interval=p["schedule"].dilation, reset_offset=draw.phase)
+            lif.s_out.connect(out)
+            setattr(self, f"copy_{i}", lif)  # Lava looks for attributes, not lists
+            copies[draw.name] = lif
+        synapses = 0
+        for port in dict.fromkeys(c.port for c in p["connections"]):
+            alike = [c for c in p["connections"] if c.port == port]
+            for matrix, exponent in alike[0].synapses.parts():
+                if port == "tick":
+                    matrix = among_carriers(matrix, alike[0].source, p["carriers"])
+                synapse = Sparse(weights=matrix, weight_exp=exponent,
+                                 num_message_bits=alike[0].message)
+                getattr(proc, port).connect(synapse.s_in)
+                for connection in alike:
+                    synapse.a_out.connect(copies[connection.target].a_in)
+                setattr(self, f"synapse_{synapses}", synapse)
+                synapses += 1
 
 
 @implements(proc=LatentSelection, protocol=LoihiProtocol)
@@ -111,21 +96,19 @@ class FusedLatentSelection(PyLoihiProcessModel):
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
-        self.selection, self.schedule = proc_params["selection"], proc_params["schedule"]
-        self.channels, self.lanes = proc_params["channels"], proc_params["lanes"]
-        self.muted = self.schedule.ticks - proc_params["silencers"]
-        self.constant = proc_params["constant"]
-        self.nothing = np.zeros(self.lanes * self.channels, np.uint8)
+        self.draws, self.schedule = proc_params["draws"], proc_params["schedule"]
+        self.lanes, self.cell = proc_params["lanes"], DrawCell(self.draws[0].kind)
+        self.muted = self.schedule.ticks - self.draws[-1].kind.muted
+        self.nothing = np.zeros(self.lanes * self.draws[0].size, np.uint8)
 
     def run_spk(self) -> None:
-        tick = self.schedule.tick_at(self.schedule.phases[SELECTION], self.time_step)
+        tick = self.schedule.tick_at(self.draws[0].phase, self.time_step)
         z = self.nothing
         if tick is not None:
-            bits = random_bits(self.observed.reshape(-1, self.lanes).T != 0, self.channels)
-            zeta = self.zeta.reshape(-1, self.lanes)
-            if self.constant is not None:
-                zeta = self.constant[:, None]
-            z = self.selection.select(zeta, bits).ravel().view(np.uint8)
+            bits = random_bits(self.observed.reshape(-1, self.lanes).T != 0, self.draws[0].size)
+            signals = () if self.cell.constant is not None else (
+                self.zeta.reshape(-1, self.lanes),)
+            z = self.cell.step(*signals, bits).ravel().view(np.uint8)
         self.z_out.send(z)
         self.z_feedback.send(self.nothing if tick is None or tick >= self.muted else z)
         self.zeta, self.observed = self.zeta_in.recv(), self.bits_in.recv()

@@ -6,14 +6,22 @@ Any batch size; no Lava, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lava_models.net.layers import Layer
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import SELECTION, latent_part, layer_order, schedule_for
+from lava_models.net.program import (
+    Connection,
+    Draw,
+    Host,
+    Population,
+    RingNeurons,
+    TickNeurons,
+    build_program,
+)
 from lava_models.reference.host_encoder import host_chances
 from lava_models.reference.neurons import make_neurons
 from lava_models.reference.sums import make_sums
@@ -55,13 +63,18 @@ class Reference:
 
     def __init__(self, net: NetFile, mode: str) -> None:
         self.net, self.mode = net, mode
-        self.schedule = schedule_for(net, mode)
-        self.selection = net.selection
-        layers = dict(net.named_layers())
-        self.order = layer_order(net, mode)
-        self.cells = {n: LayerCell(layers[n], self.schedule.dilation) for n in self.order
-                      if n != SELECTION}
-        self.spiking = [n for n in self.order if n == SELECTION or self.cells[n].spiking]
+        self.program = build_program(net, mode)
+        self.schedule = self.program.schedule
+        self.populations = [p for p in self.program.waves if p.row == p.name]  # a copy fires alike
+        self.inputs = {p.name: [c for c in self.program.into(p.name) if not isinstance(
+            self.program[c.source].kind, TickNeurons)] for p in self.populations}
+        """What a tick's sums are taken over; what tick neurons carry is in the cells."""
+        self.cells = {p.name: _make_cell(p, self.schedule.dilation) for p in self.populations}
+
+    @property
+    def layers(self) -> list[LayerCell]:
+        """The cells of layers."""
+        return [cell for cell in self.cells.values() if isinstance(cell, LayerCell)]
 
     def run(self, bits: np.ndarray, images: np.ndarray | None = None, *,
             watch: Collection[str] | None = None,
@@ -74,35 +87,58 @@ class Reference:
             watch: populations whose spikes are wanted (default: all).
             on_tick: called after every tick, for a progress bar.
         """
-        net, batch = self.net, len(bits)
-        first = f"{latent_part(self.mode)}.0"
+        ticks, batch, program = self.net.ticks, len(bits), self.program
         for cell in self.cells.values():
             cell.start(batch)
-        latents = [np.zeros((net.latent, batch), bool)] * net.lag
-        watched = [n for n in self.spiking if watch is None or n in watch]
-        spikes = {n: np.empty((net.ticks, self._size(n), batch), bool) for n in watched}
         frames = None if images is None else np.ascontiguousarray(images.T)
-        if frames is None and net.poisson is not None:
-            frames = net.poisson.prior[:, None]  # constants on the chip
-        for tick in range(net.ticks):
-            signal = frames
-            for name in self.order:
-                if name == SELECTION:
-                    signal = self.selection.select(signal, bits[:, tick])
-                    latents.append(signal)
-                else:
-                    if name == first:  # [x^E ; z], or z alone
-                        z = latents[tick]
-                        signal = z if signal is None else np.concatenate([signal, z])
-                    signal = self.cells[name].step(signal)
+        watched = [p for p in self.populations
+                   if p.spiking and (watch is None or p.name in watch)]
+        spikes = {p.name: np.empty((ticks, p.size, batch), bool) for p in watched}
+        lags = {program[c.source].row: c.lag for c in program.connections if c.lag}
+        kept = {row: [np.zeros((program[row].size, batch), bool)] * lag
+                for row, lag in lags.items()}
+
+        def signal(connection: Connection, tick: int, sent: Mapping[str, np.ndarray]) -> np.ndarray:
+            source = program[connection.source]
+            if isinstance(source.kind, RingNeurons):
+                return bits[:, tick]
+            if isinstance(source.kind, Host):
+                return frames
+            return kept[source.row][tick] if connection.lag else sent[source.row]
+
+        for tick in range(ticks):
+            sent: dict[str, np.ndarray] = {}
+            for name, cell in self.cells.items():
+                sent[name] = cell.step(*(signal(c, tick, sent) for c in self.inputs[name]))
+                if name in kept:
+                    kept[name].append(sent[name])
                 if name in spikes:
-                    spikes[name][tick] = signal
+                    spikes[name][tick] = sent[name]
             on_tick()
-        return Result(np.ascontiguousarray(self.cells[self.order[-1]].v.T, np.int32),
+        return Result(np.ascontiguousarray(self.cells[program.readout.name].v.T, np.int32),
                       {n: np.ascontiguousarray(s.transpose(2, 0, 1)) for n, s in spikes.items()})
 
-    def _size(self, name: str) -> int:
-        return self.net.latent if name == SELECTION else self.cells[name].size
+
+def _make_cell(population: Population, dilation: int) -> LayerCell | DrawCell:
+    kind = population.kind
+    return DrawCell(kind) if isinstance(kind, Draw) else LayerCell(kind.layer, dilation)
+
+
+class DrawCell:
+    """Latents of a batch, drawn anew at every tick."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.selection = draw.selection
+        self.constant = None if draw.chances is None else draw.chances[:, None]
+
+    def start(self, batch: int) -> None:
+        """As LayerCell's; nothing is kept."""
+
+    def step(self, *signals: np.ndarray) -> np.ndarray:
+        """z bool (C, B) of the candidates (C*k, B), unless these are constants, and the random
+        bits uint8 (B, C, b)."""
+        *zeta, bits = signals
+        return self.selection.select(zeta[0] if zeta else self.constant, bits)
 
 
 class LayerCell:
@@ -132,15 +168,16 @@ class LayerCell:
         self.neurons.start(batch)
         self._frame = self._frame_sums = None
 
-    def step(self, signal: np.ndarray) -> np.ndarray:
+    def step(self, *signals: np.ndarray) -> np.ndarray:
         """One tick of the synapses and the neurons.
 
         Args:
-            signal: spikes bool or uint8, or graded input int32, (n_in, B).
+            signals: spikes bool or uint8, or graded input int32, (n_in, B) together.
 
         Returns:
             bool (n, B); the readout's voltages float64 (n, B).
         """
+        signal = signals[0] if len(signals) == 1 else np.concatenate(signals)
         return self.neurons.step(self._current(signal))
 
     def _current(self, signal: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ TOLERANCE = 1e-9
 
 
 def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: int,
-                 schedule: Schedule, readout: str, steps: int, wall_s: float,
+                 schedule: Schedule, readout: int, steps: int, wall_s: float,
                  counts: list[LayerCount], cost: Cost, baselines: list[dict], quality: dict,
                  check: dict, pictures: list[str], host: str, measured: dict | None = None
                  ) -> dict:
@@ -35,7 +35,7 @@ def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: i
 
     Args:
         run, inputs, target, quality, check: as in the schema.
-        readout: name of the layer that is read.
+        readout: phase of the layer that is read.
         steps: timesteps run.
         wall_s: seconds the host took.
         counts: per-layer counts of the whole run.

@@ -19,7 +19,7 @@ from lava_models.cost.estimates import (
     host_work,
 )
 from lava_models.net.netfile import NetFile
-from lava_models.net.schedule import layer_order, schedule_for
+from lava_models.net.program import build_program
 from lava_models.reference.simulator import decode_images
 from lava_models.report.pictures import save_grid, save_pairs, save_raster
 from lava_models.report.provenance import commit, versions
@@ -60,7 +60,7 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
              console) -> int:
     """Write everything to `out` and print the report; 1 when Lava and the reference differ."""
     decoded, samples = decode_images(net, run.voltage), len(run.voltage)
-    pictures, schedule = ["images.png", "latents.png"], schedule_for(net, mode)
+    pictures, program = ["images.png", "latents.png"], build_program(net, mode)
     if run.images is not None:
         save_pairs(run.images, decoded, out / pictures[0])
     else:
@@ -76,8 +76,8 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
         run=_identity(arguments, seed), inputs={
             "net": str(net_path), "net_sha256": file_sha256(net_path), "dataset": dataset,
             "counts": COUNTS, "counts_sha256": file_sha256(out / COUNTS)},
-        target=run.target, mode=mode, samples=samples, schedule=schedule,
-        readout=layer_order(net, mode)[-1], steps=run.steps, wall_s=run.wall_s,
+        target=run.target, mode=mode, samples=samples, schedule=program.schedule,
+        readout=program.readout.phase, steps=run.steps, wall_s=run.wall_s,
         counts=count_run(net, mode, samples, run.counts, pixels),
         cost=cost_of_run(net, mode, samples, run.counts, pixels, hardware, net_path.name),
         baselines=baseline_section(net, mode, samples, run.cpu, net_path),

@@ -30,7 +30,7 @@ def test_stock_network_runs_the_encoder(net_factory, tmp_path):
 
     network = Network(str(tmp_path / "model.net"), input_message_bits=16,
                       reset_interval=schedule.period, reset_offset=1)
-    steps = schedule.run_length("encoder.2", samples)
+    steps = schedule.run_length(schedule.phases["encoder.2"], samples)
     # One image per sample, held for its T timesteps; NetX's axes are (W, H, C), time last.
     frames = images.reshape(samples, 8, 8).transpose(2, 1, 0)[:, :, None]
     frames = np.repeat(frames, net.ticks, axis=-1)
@@ -46,5 +46,5 @@ def test_stock_network_runs_the_encoder(net_factory, tmp_path):
     finally:
         network.stop()
     for sample in range(samples):
-        at = schedule.timesteps("encoder.2", sample) - 1
+        at = schedule.timesteps(schedule.phases["encoder.2"], sample) - 1
         assert np.array_equal(got[:, at].T, wanted[sample]), f"sample {sample}"

@@ -19,7 +19,7 @@ from lava_models.commands.random_bits_battery import (
     rejected,
     repeats_within,
 )
-from lava_models.reference.rule30 import Ring
+from lava_models.net.ring import Ring
 
 CHANNELS, WIDTH, TICKS = 24, 8, 8192
 

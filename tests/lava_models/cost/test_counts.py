@@ -8,17 +8,15 @@ import pytest
 from lava_models import ChipBits, Reference, encode_images
 from lava_models.cost.counts import count_run, pixels_used
 from lava_models.graph.compare import reference_lane
-from lava_models.graph.lava_graph import RING_COUNTED_FROM
-from lava_models.net.schedule import SELECTION
+from lava_models.net.program import build_program
 from lava_models.net.synapse import neuron_bias, split_bias, unroll
 
 
-def fold(rasters, schedule, samples):
+def fold(rasters, program, samples):
     """Spikes per timestep of the period and neuron, from rasters of a run of one lane."""
-    folded = {}
+    folded, schedule = {}, program.schedule
     for name, raster in rasters.items():
-        of_layer = SELECTION if name.startswith(SELECTION) else name
-        start = schedule.phases.get(of_layer, RING_COUNTED_FROM) - 1
+        start = program[name].phase - 1
         window = raster[start:start + schedule.period * samples]
         full = np.zeros((schedule.period * samples, raster.shape[1]), int)
         full[:len(window)] = window  # what is missing are silent timesteps after the last wave
@@ -33,7 +31,7 @@ def _count(net, mode, samples, seed=0):
     bits = ChipBits.of(net, mode, seed)
     result = Reference(net, mode).run(bits.samples(0, samples), images)
     lane = reference_lane(Reference(net, mode), bits, 0, samples, images)
-    spikes = fold(lane.rasters, bits.schedule, samples)
+    spikes = fold(lane.rasters, build_program(net, mode), samples)
     counts = count_run(net, mode, samples, spikes, pixels_used(images))
     return {c.name: c for c in counts}, result, images, spikes
 

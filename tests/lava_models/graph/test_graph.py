@@ -11,7 +11,8 @@ from lava_models import ChipBits, Reference, encode_images
 from lava_models.cost.counts import count_run, pixels_used
 from lava_models.graph.compare import compare, compare_with_reference, reference_lane
 from lava_models.graph.lava_graph import run_graph
-from lava_models.reference.rule30 import POPULATIONS
+from lava_models.net.program import build_program
+from lava_models.net.ring import POPULATIONS
 
 SAMPLES = 5
 
@@ -35,7 +36,8 @@ def test_equal_back_to_back(net_factory, mode, lag):
         verdict = compare_with_reference(run, net, mode, bits, images)
         assert verdict.equal, str(verdict)
         assert verdict.steps == run.steps
-        assert run.steps == bits.schedule.run_length("decoder.3", run.samples_per_lane)
+        assert run.steps == bits.schedule.run_length(bits.schedule.phases["decoder.3"],
+                                                     run.samples_per_lane)
         assert set(POPULATIONS) < set(run.spikes)
         for name in run.spikes:
             assert run.raster(name).any(), f"{name} is silent: the comparison would show nothing"
@@ -46,19 +48,19 @@ def test_equal_back_to_back(net_factory, mode, lag):
             assert np.array_equal(run.counts[name], spikes), name
 
     lane = reference_lane(Reference(net, mode), bits, 0, SAMPLES, images)
-    _see_single_errors(stock, lane, bits.schedule)
+    _see_single_errors(stock, lane)
 
 
-def _see_single_errors(run, lane, schedule):
+def _see_single_errors(run, lane):
     """The comparison sees a single wrong spike and a single wrong voltage."""
     run.voltage[0, 0] += 1
-    assert "readout voltage of sample 0, pixel 0" in str(compare(run, [lane], schedule))
+    assert "readout voltage of sample 0, pixel 0" in str(compare(run, [lane]))
     run.voltage[0, 0] -= 1
     for name in ("selection", "random_bits.rule"):
         flipped = dict(run.spikes)
         flipped[name] = flipped[name].copy()
         flipped[name][7, 0] ^= 0x80
-        wrong = compare(dataclasses.replace(run, spikes=flipped), [lane], schedule)
+        wrong = compare(dataclasses.replace(run, spikes=flipped), [lane])
         assert (wrong.differing, wrong.equal) == (1, False)
         assert f"{name}, neuron 0, timestep 8" in str(wrong)
 
@@ -108,6 +110,16 @@ def test_recording_less_changes_nothing_else(net_factory):
     assert compare_with_reference(some, net, "generate", bits, None).equal
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_recording_that_ends_within_a_run(net_factory, lanes):
+    """While the last recorded sample drains, the layers before it have the next image already."""
+    net = net_factory()
+    images, bits = _images(net, 6), ChipBits.of(net, "reconstruct", 2)
+    run = run_graph(net, "reconstruct", bits, 6, images, lanes=lanes, record=2)
+    assert compare_with_reference(run, net, "reconstruct", bits, images).equal
+    assert not compare_with_reference(run, net, "reconstruct", bits, images[::-1]).equal
+
+
 @pytest.mark.parametrize("lanes", [1, 3, 5])
 def test_latents_by_tick(net_factory, lanes):
     """What the picture of the latents shows: the samples of all lanes, in order."""
@@ -115,7 +127,8 @@ def test_latents_by_tick(net_factory, lanes):
     bits = ChipBits.of(net, "generate", 2)
     run = run_graph(net, "generate", bits, 5, lanes=lanes)
     wanted = Reference(net, "generate").run(bits.samples(0, 5)).spikes["selection"]
-    assert np.array_equal(run.by_tick("selection", bits.schedule), wanted)
+    drawn = build_program(net, "generate").draws[0]
+    assert np.array_equal(run.by_tick(drawn, bits.schedule), wanted)
 
 
 def test_another_seed_other_images(net_factory):

@@ -17,7 +17,7 @@ from lava_models.cost.mapper import fit
 from lava_models.graph.compare import compare_with_reference
 from lava_models.graph.lava_graph import run_graph
 from lava_models.net.latents import HostBits, Thinning
-from lava_models.net.schedule import SELECTION, schedule_for
+from lava_models.net.program import schedule_for
 from lava_models.reference.host_encoder import host_rates
 from lava_models.report.record import read_report
 
@@ -70,7 +70,7 @@ def test_counts_are_poisson(poisson_net_factory, source):
             else HostBits(5, 8, net.latent, 12))
     reference, counts = Reference(net, "generate"), []
     for first in range(0, 20000, 1000):
-        z = reference.run(bits.samples(first, 1000)).spikes[SELECTION]
+        z = reference.run(bits.samples(first, 1000)).spikes["selection"]
         counts.append(z.sum(axis=1))
     counts = np.concatenate(counts)
     p_values = []
@@ -95,7 +95,7 @@ def test_reconstruction_draws_from_what_the_host_says(poisson_net_factory):
     rates = host_rates(net, image[:1])[0].clip(max=16)
     z = Reference(net, "reconstruct").run(
         ChipBits.of(net, "reconstruct", 1).samples(0, 3000),
-        encode_images(net, image)).spikes[SELECTION]
+        encode_images(net, image)).spikes["selection"]
     mean = z.sum(axis=1).mean(axis=0)
     spread = np.sqrt(rates * (1 - rates / 16) / 3000)
     rounding = 16 / 2**15
@@ -156,7 +156,7 @@ def test_counted_and_described_alike(poisson_net_factory, tmp_path, mode):
     for layer in network.layers:
         assert counts[layer.name].neurons == network.neurons(layer.name), layer.name
     assert counts["decoder.0"].synops.sum() == (
-        run.counts[SELECTION].sum(axis=0) @ (net.decoder[0].weight != 0).sum(axis=0))
+        run.counts["selection"].sum(axis=0) @ (net.decoder[0].weight != 0).sum(axis=0))
     (tmp_path / "net.toml").write_text(to_toml(network))
     assert fit(read_description(tmp_path / "net.toml"), load_board("oheogulch")).cores == (
         placed.cores)

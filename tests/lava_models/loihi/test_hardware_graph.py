@@ -19,7 +19,6 @@ from lava_models.cost.mapper import fit
 from lava_models.loihi.board import check_for_chip, use_board
 from lava_models.loihi.hardware_graph import OfflineGraph, run_on_chip
 from lava_models.loihi.proof import compare_with_expected, expect
-from lava_models.net.schedule import SELECTION
 
 
 def _images(net, samples):
@@ -110,11 +109,11 @@ def test_same_graph_without_the_extension(net_factory, tmp_path, mode):
     net = net_factory()
     bits = ChipBits.of(net, mode, 4)
     images = _images(net, 3) if mode == "reconstruct" else None
-    graph = OfflineGraph(net, mode, 3, "unrolled", tmp_path, False, 0, [])
+    graph = OfflineGraph(net, mode, 3, "unrolled", tmp_path, None, 0, [])
     run = graph.build(bits, images).run(lambda done, total: None)
     expected = expect(net, mode, bits, 0, 3, images)
     assert np.array_equal(run.voltage, expected.voltage)
-    assert np.array_equal(run.by_tick(SELECTION, graph.schedule), expected.z)
+    assert np.array_equal(run.by_tick(graph.program.draws[0], graph.schedule), expected.z)
 
 
 # --- board --------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ def test_paper_network(net_factory, lag, dilation):
     order = list(schedule.phases.values())
     assert order == list(range(2, 2 + len(order)))
     # z of tick t arrives at the first autoregressive layer exactly with tick t + L.
-    arrives = schedule.timesteps("selection", 0) + 1
-    assert np.array_equal(arrives[:-lag], schedule.timesteps("posterior.0", 0)[lag:])
+    drawn, fed = (schedule.timesteps(schedule.phases[name], 0)
+                  for name in ("selection", "posterior.0"))
+    assert np.array_equal(drawn[:-lag] + 1, fed[lag:])
 
 
 def test_lag_must_divide_loop():

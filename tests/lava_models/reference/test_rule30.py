@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lava_models import ChipBits
-from lava_models.net.schedule import SELECTION, Schedule
-from lava_models.reference.rule30 import GAP, MASK, STRIDE, Ring, random_bits, ring_synapses
+from lava_models.net.ring import GAP, MASK, STRIDE, Ring, random_bits, ring_synapses
+from lava_models.net.schedule import Schedule
 
 
 def _schedule(dilation: int, ticks: int = 8) -> Schedule:
-    return Schedule(ticks, 4 // dilation, dilation, {SELECTION: 5})
+    return Schedule(ticks, 4 // dilation, dilation, {})
 
 
 def test_it_is_rule_30():
@@ -84,7 +84,7 @@ def test_only_constant_states_die():
 def test_a_constant_digest_is_drawn_again(monkeypatch):
     import hashlib
 
-    import lava_models.reference.rule30 as rule30
+    from lava_models.net import ring
 
     class Digest:
         def __init__(self, name):
@@ -96,7 +96,7 @@ def test_a_constant_digest_is_drawn_again(monkeypatch):
             return b"\xff" * size if b"attempt 1" in self.name else real(self.name).digest(size)
 
     real = hashlib.shake_256
-    monkeypatch.setattr(rule30.hashlib, "shake_256", Digest)
+    monkeypatch.setattr(ring.hashlib, "shake_256", Digest)
     start = Ring(16).start(0, 0)
     assert start.any() and not start.all()
 
@@ -105,7 +105,7 @@ def test_a_constant_digest_is_drawn_again(monkeypatch):
 def test_no_stream_is_dead(dilation):
     """Seeds 0 to 63: every bit of every channel takes both values within 64 ticks."""
     for seed in range(64):
-        bits = ChipBits(8, 6, _schedule(dilation), seed).samples(0, 8).reshape(64, -1)
+        bits = ChipBits(8, 6, _schedule(dilation), 5, seed).samples(0, 8).reshape(64, -1)
         ones = bits.sum(axis=0)
         assert ones.min() > 0 and ones.max() < 64
 
@@ -114,12 +114,12 @@ def test_no_stream_is_dead(dilation):
 def test_samples_replay_in_any_order(dilation):
     """Sample i has the same bits alone, in a batch, and from a ring started at its timestep."""
     schedule = _schedule(dilation, ticks=7)
-    source = ChipBits(4, 5, schedule, 9)
+    source = ChipBits(4, 5, schedule, 5, 9)
     together = source.samples(0, 6)
     assert np.array_equal(together[3:5], source.samples(3, 2))
-    assert np.array_equal(together[1], ChipBits(4, 5, schedule, 9).samples(1, 1)[0])
+    assert np.array_equal(together[1], ChipBits(4, 5, schedule, 5, 9).samples(1, 1)[0])
     assert not np.array_equal(together[0], together[1])
-    assert not np.array_equal(together, ChipBits(4, 5, schedule, 10).samples(0, 6))
+    assert not np.array_equal(together, ChipBits(4, 5, schedule, 5, 10).samples(0, 6))
     first, second = source.start(4)
     ring = source.ring
     at = dict(source.rasters(4, 12))["random_bits.cells"]
@@ -129,10 +129,10 @@ def test_samples_replay_in_any_order(dilation):
 
 def test_going_back_and_forth(monkeypatch):
     """Cells at any timestep, in any order, are those of a plain walk."""
-    import lava_models.reference.rule30 as rule30
+    from lava_models.reference import rule30
 
     monkeypatch.setattr(rule30, "CHECKPOINT", 8)
-    source = ChipBits(4, 5, _schedule(1), 9)
+    source = ChipBits(4, 5, _schedule(1), 5, 9)
     cells = [source.ring.start(9, 1), source.ring.start(9, 0)]
     for _ in range(98):
         cells.append(source.ring.step(cells[-2]))
@@ -142,5 +142,5 @@ def test_going_back_and_forth(monkeypatch):
 
 def test_one_stream_is_left_out_where_it_is_not_read():
     for dilation, running in ((1, (True, True)), (2, (True, False)), (4, (True, False))):
-        starts = ChipBits(4, 5, _schedule(dilation), 0).start(0)
+        starts = ChipBits(4, 5, _schedule(dilation), 5, 0).start(0)
         assert tuple(cells.any() for cells in starts) == running

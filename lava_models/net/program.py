@@ -1,0 +1,415 @@
+"""The program: a network's wiring, written once: populations, and connections between them.
+
+Built from a model.net and a mode. The schedule, the reference, the Lava graphs, the counts and
+what a chip's compiler sees are folds over it, so that a new latent or neuron adds a population here
+and no branch there. A population is asked what it is (`kind`), never compared by its name.
+
+    images -> layers of encoder and posterior -> draw -> layers of the decoder -> readout
+                                  ^------- its copy, L ticks late ----'
+
+Beside them on the chip: the ring that draws random bits, and tick neurons, on which biases ride.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from lava_models.net.latents import Selection, Thinning
+from lava_models.net.layers import Layer
+from lava_models.net.netfile import NetFile
+from lava_models.net.ring import BITS, CELLS, POPULATIONS, RULE, Ring, ring_synapses
+from lava_models.net.schedule import Schedule, make_schedule
+from lava_models.net.synapse import (
+    neuron_bias,
+    selection_synapses,
+    split_bias,
+    split_exponents,
+    unroll,
+)
+
+MODES = ("reconstruct", "generate")
+SPIKES, GRADED = 0, 16
+"""Bits of a message: of a spike none; of graded spikes as many as the neuron's port takes."""
+RING_COUNTED_FROM = 3
+"""Timestep from which on the ring of random bits shows no trace of how it was started."""
+IMAGES, DRAW, FEEDBACK = "images", "selection", "selection.feedback"
+CLOCK, SILENCE, RANDOM_BITS = "clock", "silence", "random bits"
+
+Parts = list[tuple[sparse.spmatrix, int]]
+"""Synapses as the chip stores them: (int32 matrix (targets, sources), exponent), to be added."""
+
+
+# --- what a population is -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Host:
+    """Sends what the host computed, the same at every tick: pixels, or chances."""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The neurons of one layer of the file."""
+
+    layer: Layer
+    held: np.ndarray | None = None
+    """int32 (n,): synaptic sums of an input that never changes; they come with the bias."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Threshold neurons that draw z (lava_models.net.latents)."""
+
+    selection: Selection | Thinning
+    chances: np.ndarray | None = None
+    """int32 (C,), where they are constants on the chip."""
+    muted: int = 0
+    """Last ticks of a sample in which it is kept silent: of the copy that feeds z back."""
+
+
+@dataclass(frozen=True)
+class RingNeurons:
+    """One of the three populations that draw the random bits (lava_models.net.ring)."""
+
+    ring: Ring
+
+
+@dataclass(frozen=True)
+class TickNeurons:
+    """Fire by themselves, each at the same ticks of every sample."""
+
+    fires: np.ndarray
+    """bool (T, n)."""
+    beat: int
+    """Timesteps between the spikes of one of them."""
+
+
+Kind = Host | Neurons | Draw | RingNeurons | TickNeurons
+
+
+@dataclass(frozen=True)
+class Population:
+    """Neurons that fire together."""
+
+    name: str
+    part: str
+    """Of the network, what reports sum over: encoder, ..., latent, readout, clock, input."""
+    kind: Kind
+    shape: tuple[int, ...]
+    """(n,), or (C, H, W)."""
+    phase: int
+    """Timestep (1-based) at which it sends its first wave."""
+    row: str = ""
+    """Of the report's table: its own name, or that of a population that it is counted with."""
+    compiled: str = ""
+    """What it is a part of for a compiler: its own name, or that of the clock."""
+
+    def __post_init__(self) -> None:
+        for name in ("row", "compiled"):
+            object.__setattr__(self, name, getattr(self, name) or self.name)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def on_chip(self) -> bool:
+        return not isinstance(self.kind, Host)
+
+    @property
+    def waves(self) -> bool:
+        """Whether the wave of a tick passes through it: layers and latents."""
+        return isinstance(self.kind, (Neurons, Draw))
+
+    @property
+    def spiking(self) -> bool:
+        """False for the readout, whose voltage is read."""
+        return not isinstance(self.kind, Neurons) or self.kind.layer.neuron.spiking
+
+
+# --- what a connection consists of -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The synapses of a layer's inputs `first` ... `last` - 1."""
+
+    layer: Layer
+    first: int
+    last: int
+
+    def parts(self) -> Parts:
+        matrix = unroll(self.layer)
+        whole = (self.first, self.last) == (0, matrix.shape[1])
+        return [(matrix if whole else matrix[:, self.first:self.last], 0)]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a tick neuron carries to each of its targets: bias, and sums of a held input."""
+
+    neurons: Neurons
+
+    def parts(self) -> Parts:
+        carried = split_bias(neuron_bias(self.neurons.layer))
+        if self.neurons.held is not None:  # of one sign each: any integer, not only even ones
+            for part in (np.maximum(self.neurons.held, 0), np.minimum(self.neurons.held, 0)):
+                carried += split_exponents(part)
+        return [(sparse.csr_matrix(weights[:, None]), exponent) for weights, exponent in carried]
+
+
+@dataclass(frozen=True)
+class CarriedChances:
+    """Constant chances, which ride on a tick neuron as a bias does."""
+
+    chances: np.ndarray
+
+    def parts(self) -> Parts:
+        return [(sparse.csr_matrix(weights[:, None]), exponent)
+                for weights, exponent in split_exponents(self.chances)]
+
+
+@dataclass(frozen=True)
+class DrawWeights:
+    """Of the draw's candidates, random bits or silence (synapse.selection_synapses)."""
+
+    selection: Selection | Thinning
+    channels: int
+    silencers: int
+    port: str
+
+    def parts(self) -> Parts:
+        return [(matrix, exponent) for port, matrix, exponent in selection_synapses(
+            self.selection, self.channels, self.silencers) if port == self.port]
+
+
+@dataclass(frozen=True)
+class RingWeights:
+    """Of the ring, into one of its populations."""
+
+    ring: Ring
+    target: str
+
+    def parts(self) -> Parts:
+        return [(ring_synapses(self.ring)[(RULE, CELLS, BITS).index(self.target)], 0)]
+
+
+def among_carriers(matrix: sparse.spmatrix, carrier: str, carriers: tuple[str, ...]
+                   ) -> sparse.csr_matrix:
+    """The synapses (n, 1) of one tick neuron as those of the whole clock: int32 (n, carriers)."""
+    at = np.full(matrix.nnz, carriers.index(carrier))
+    of = matrix.tocoo()
+    return sparse.csr_matrix((of.data, (of.row, at)), (matrix.shape[0], len(carriers)), np.int32)
+
+
+Synapses = LayerWeights | Carried | CarriedChances | DrawWeights | RingWeights
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Synapses from one population to another."""
+
+    source: str
+    target: str
+    port: str
+    """Of the target's process: s_in, z_in, tick; zeta_in, bits_in, silence."""
+    synapses: Synapses
+    lag: int = 0
+    """Ticks late."""
+    message: int = SPIKES
+    """SPIKES, or GRADED: signed integers."""
+
+    @cached_property
+    def fan_out(self) -> np.ndarray:
+        """Synapses of each source neuron: int64 (n_source,)."""
+        return sum(np.diff(matrix.tocsc().indptr).astype(np.int64)
+                   for matrix, _ in self.synapses.parts())
+
+
+# --- the whole ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network in one mode, ready to be run, drawn, counted or mapped."""
+
+    mode: str
+    populations: tuple[Population, ...]
+    """Host's, then in the order of the wave, then the ring's, then tick neurons."""
+    connections: tuple[Connection, ...]
+    schedule: Schedule
+
+    @cached_property
+    def _by_name(self) -> dict[str, Population]:
+        return {p.name: p for p in self.populations}
+
+    def __getitem__(self, name: str) -> Population:
+        return self._by_name[name]
+
+    def of(self, *kinds: type) -> list[Population]:
+        """Populations of these kinds, in order."""
+        return [p for p in self.populations if isinstance(p.kind, kinds)]
+
+    def into(self, name: str) -> list[Connection]:
+        """What ends on a population."""
+        return [c for c in self.connections if c.target == name]
+
+    @property
+    def waves(self) -> list[Population]:
+        """Layers and latents, in the order in which the wave passes."""
+        return [p for p in self.populations if p.waves]
+
+    @property
+    def draws(self) -> list[Population]:
+        """The latents: what the decoder gets, then the copy that is fed back, if there is one."""
+        return self.of(Draw)
+
+    @property
+    def readout(self) -> Population:
+        return self.waves[-1]
+
+    @property
+    def carriers(self) -> list[Population]:
+        """Tick neurons that carry biases and constants."""
+        return [p for p in self.of(TickNeurons) if p.compiled == CLOCK]
+
+
+def build_program(net: NetFile, mode: str, held: np.ndarray | None = None) -> Program:
+    """The wiring of `net` in `mode`.
+
+    Args:
+        mode: "reconstruct" (encoder, posterior, decoder) or "generate" (prior, decoder).
+        held: graded input int32 (C*H*W,) that is kept on the chip for all samples; then nothing
+            comes from the host.
+
+    Raises:
+        UserError: the lag does not fit the loop.
+    """
+    return _Builder(net, mode, held).build()
+
+
+def schedule_for(net: NetFile, mode: str) -> Schedule:
+    """The timing of `net` in `mode`."""
+    return build_program(net, mode).schedule
+
+
+class _Builder:
+    def __init__(self, net: NetFile, mode: str, held: np.ndarray | None) -> None:
+        self.net, self.mode, self.held = net, mode, held
+        self.layers = dict(net.named_layers())
+        before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)
+        self.proposing = [name for name, _ in net.named_layers(*before)]
+        self.decoding = [name for name, _ in net.named_layers("decoder")]
+        self.order = [*self.proposing, DRAW, *self.decoding]
+        self.fed_to = f"{before[-1]}.0" if net.loops else None
+        """The layer that z comes back to."""
+        self.schedule = make_schedule(self.order, DRAW, self.fed_to, ticks=net.ticks, lag=net.lag)
+        self.ring = Ring(net.latent * net.random_bits)
+        self.last_ticks = min(net.lag, net.ticks)
+
+    def build(self) -> Program:
+        host = list(self._host())
+        waves = [p for name in self.order for p in self._wave(name)]
+        ring = [Population(name, RANDOM_BITS, RingNeurons(self.ring), (size,), RING_COUNTED_FROM)
+                for name, size in zip(POPULATIONS, self.ring.sizes, strict=True)]
+        kept = {p.name: p for p in waves}
+        ticks = [p for name in self.order for p in self._carrier(kept[name])]
+        if self.net.loops:
+            ticks.append(self._silencers())
+        populations = (*host, *waves, *ring, *ticks)
+        return Program(self.mode, populations, tuple(self._connections(populations)),
+                       self.schedule)
+
+    # --- populations ---
+
+    def _host(self) -> Iterator[Population]:
+        if self.mode == "reconstruct" and self.held is None:
+            shape = (self.net.latent,) if self.net.poisson else self.net.image_shape
+            yield Population(IMAGES, "input", Host(), shape,
+                             self.schedule.phases[self.order[0]] - 1)
+
+    def _wave(self, name: str) -> Iterator[Population]:
+        phase, net = self.schedule.phases[name], self.net
+        if name == DRAW:
+            chances = None
+            if net.poisson is not None:
+                chances = net.poisson.prior if self.mode == "generate" else self.held
+            yield Population(DRAW, "latent", Draw(net.selection, chances), (net.latent,), phase)
+            if net.loops:
+                yield Population(FEEDBACK, "latent", Draw(net.selection, chances, self.last_ticks),
+                                 (net.latent,), phase, row=DRAW)
+            return
+        layer = self.layers[name]
+        held = None
+        if name == self.order[0] and self.held is not None:
+            held = (unroll(layer) @ self.held).astype(np.int32)
+        part = name.split(".")[0] if layer.neuron.spiking else "readout"
+        yield Population(name, part, Neurons(layer, held), self._shape(name), phase)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Of a dense layer before a convolution: the map that it is read as."""
+        layer, at = self.layers[name], self.order.index(name) + 1
+        after = self.layers.get(self.order[at]) if at < len(self.order) else None
+        if layer.type == "dense" and after is not None and after.type != "dense":
+            return after.input_shape
+        return layer.shape
+
+    def _carrier(self, population: Population) -> Iterator[Population]:
+        kind = population.kind
+        constant = kind.chances if isinstance(kind, Draw) else kind.held
+        if constant is not None or isinstance(kind, Neurons) and kind.layer.bias.any():
+            every = TickNeurons(np.ones((self.net.ticks, 1), bool), self.schedule.dilation)
+            yield Population(f"{CLOCK}.{population.name}", CLOCK, every, (1,),
+                             population.phase - 1, row=CLOCK, compiled=CLOCK)
+
+    def _silencers(self) -> Population:
+        """One per tick in which the feedback is silent."""
+        fires = np.eye(self.net.ticks, dtype=bool)[:, self.net.ticks - self.last_ticks:]
+        return Population(SILENCE, CLOCK, TickNeurons(fires, self.schedule.period),
+                          (self.last_ticks,), self.schedule.phases[DRAW] - 1, row=CLOCK)
+
+    # --- connections ---
+
+    def _connections(self, populations: tuple[Population, ...]) -> Iterator[Connection]:
+        for source, target in ((CELLS, RULE), (RULE, CELLS), (CELLS, BITS)):
+            yield Connection(source, target, "", RingWeights(self.ring, target))
+        names = {p.name for p in populations}
+        upstream = IMAGES if IMAGES in names else None
+        for population in (p for p in populations if p.waves):
+            carrier = f"{CLOCK}.{population.name}"
+            yield from self._into(population, upstream, carrier if carrier in names else None)
+            if population.name != DRAW or FEEDBACK not in names:
+                upstream = DRAW if isinstance(population.kind, Draw) else population.name
+
+    def _into(self, population: Population, upstream: str | None, carrier: str | None
+              ) -> Iterator[Connection]:
+        name, kind = population.name, population.kind
+        graded = GRADED if upstream == IMAGES else SPIKES
+        if isinstance(kind, Draw):
+            def weights(port: str) -> DrawWeights:
+                return DrawWeights(kind.selection, population.size, self.last_ticks, port)
+
+            if upstream is not None and kind.chances is None:
+                yield Connection(upstream, name, "zeta_in", weights("zeta_in"), message=graded)
+            yield Connection(BITS, name, "bits_in", weights("bits_in"))
+            if kind.muted:
+                yield Connection(SILENCE, name, "silence", weights("silence"))
+            if carrier is not None:
+                yield Connection(carrier, name, "tick", CarriedChances(kind.chances))
+            return
+        last = math.prod(kind.layer.input_shape)
+        split = last - self.net.latent * (name == self.fed_to)
+        if upstream is not None and split:
+            yield Connection(upstream, name, "s_in", LayerWeights(kind.layer, 0, split),
+                             message=graded)
+        if split < last:  # beside what comes from upstream, or alone
+            yield Connection(FEEDBACK, name, "z_in" if split else "s_in",
+                             LayerWeights(kind.layer, split, last), lag=self.net.lag)
+        if carrier is not None:
+            yield Connection(carrier, name, "tick", Carried(kind))
