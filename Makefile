@@ -37,16 +37,16 @@ demo: setup
 	@echo "latent spikes:       $(RUN)/reconstruct/latents.png $(RUN)/generate/latents.png"
 	@echo "reports:             $(RUN)/reconstruct/report/report.html $(RUN)/generate/report/report.html"
 
-test: setup
-	.venv/bin/ruff check .
+test: lint
 	$(PY) -m pytest -q -n 2
 
-test-all: setup
-	.venv/bin/ruff check .
+test-all: lint
 	$(PY) -m pytest -q -n 2 -m ""
 
+# Style, and which folder may import which (contracts in pyproject.toml).
 lint: setup
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-logo
 
 clean:
-	rm -rf runs build *.egg-info .pytest_cache .ruff_cache
+	rm -rf runs build *.egg-info .pytest_cache .ruff_cache .import_linter_cache

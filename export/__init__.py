@@ -1,5 +1,13 @@
 """Translates: model.pt to model.net, proven spike for spike before the file is put in place.
 
-Reading order: fold (tdBN into weights), quantize (the chip's integers), prove, cli; then poisson,
-finetune, forms, scoring and score (what deployment costs) and sweep (quality against synops).
+Reading order, and above it the wing `scores`:
+
+- fold: FloatLayer, FloatGlif, fold
+- quantize: Quantized, quantize, quantize_first
+- poisson: translate_poisson
+- translate: Translation, translate, quantize_layers
+- prove: prove, deployment_error
+- table: layer_table
+- cli: export_command
+- finetune: finetune_command
 """

@@ -1,7 +1,7 @@
 """Runs: model.net to a Lava process graph, images, counts and a report. No torch in here.
 
-Reading order: layers, latents, netfile, hdf5, schedule, synapse, sums, neurons, reference, rule30,
-processes/, graph, compare, counts, report, run_lava, energy_report; battery tests the random bits.
+Wings, each importing only those named before it: net (what a network is), reference (what it
+means), processes, graph (Lava on a CPU), cost, loihi (a chip), report, commands.
 """
 
 from hw_configs.files import UserError

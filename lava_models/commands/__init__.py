@@ -1,0 +1,12 @@
+"""What can be asked from a shell? One module per command, and what the commands share.
+
+Heavy imports are inside the functions here, so that --help is quick.
+
+- run_lava: run_lava_command
+- run_loihi: ChipOptions, check_options, run_loihi
+- energy_report: energy_report_command
+- random_bits_battery: battery_command
+- test_images: load_images
+- console: make_console
+- meters: MachineMeters
+"""

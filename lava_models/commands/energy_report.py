@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hw_configs.files import UserError, replacing, run_command
+from lava_models.net.pretrained import PRETRAINED
 
 
 def main() -> None:
@@ -169,8 +170,6 @@ def _board_of(record: dict, path: Path) -> str:
 
 def _inputs(record: dict, path: Path) -> tuple[Path, Path]:
     """model.net and the counts of a record; model.net also where the run folder was moved to."""
-    from lava_models.commands.run_lava import PRETRAINED
-
     folder = path.parent.parent
     net = Path(record["inputs"]["net"])
     places = [net, folder.parent / net.name, PRETRAINED.parent / net.name]
@@ -237,7 +236,14 @@ def _compare(command: Command) -> int:
 def _fit(command: Command) -> int:
     from lava_models.commands.console import make_console
     from lava_models.cost.describe import to_toml
-    from lava_models.cost.estimates import cost_at_rate, fit_section, load_hardware, place
+    from lava_models.cost.estimates import (
+        cost_at_rate,
+        energy_section,
+        fit_section,
+        load_hardware,
+        place,
+        time_section,
+    )
     from lava_models.cost.netx import read_network
     from lava_models.report.render import decoder_forms, fit_to_terminal, interval
 
@@ -258,8 +264,6 @@ def _fit(command: Command) -> int:
         if {"decoder", "readout"} & section["cores_by_part"].keys():
             console.print(f"decoder: {decoder_forms(section)}")
     if command.rate is not None:
-        from lava_models.cost.estimates import energy_section, time_section
-
         cost = cost_at_rate(network, command.rate, command.timesteps, hardware)
         energy, time = energy_section(cost), time_section(cost)
         step = {**time["chip_timestep_us"],

@@ -19,9 +19,8 @@ import tyro
 
 from hw_configs.files import UserError, check_writable, replacing, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
+from lava_models.net.pretrained import PRETRAINED
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained" / "mnist.net"
-"""What it is: the README.md beside it."""
 PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
 
 

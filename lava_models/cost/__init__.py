@@ -1,0 +1,11 @@
+"""What does a run cost? Counted in spikes and synops; modelled in cores, energy and time.
+
+- counts: LayerCount, count_run, save_counts, load_counts
+- description: Network, LayerDescription, Synapses
+- describe: describe, read_description, to_toml
+- netx: read_network
+- mapper: Fit, LayerFit, fit, published_differences
+- energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
+- estimates: Hardware, Cost, load_hardware, place, cost_of_run, fit_section, energy_section
+- validation: page
+"""

@@ -34,11 +34,9 @@ from lava_models.cost.energy import (
 from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
 from lava_models.net.layers import Dense, Layer
 from lava_models.net.netfile import NetFile
+from lava_models.net.pretrained import PRETRAINED_COST
 from lava_models.net.synapse import unroll
 
-SHIPPED = Path(__file__).parents[1] / "pretrained" / "cost.json"
-"""What the network that comes with the package takes: the counts and energies of its row in
-score-fsvae's record, tests/export/test_score.py holds them together."""
 DEFAULT_CONSTANTS = "loihi1-davies2018"
 LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
 """Boards tried when none is named, small to large."""
@@ -304,7 +302,7 @@ def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict, path: Pat
 
 def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:
     """Beside another network of MNIST: the FSVAE that comes with the package."""
-    known = json.loads(SHIPPED.read_text("utf-8"))
+    known = json.loads(PRETRAINED_COST.read_text("utf-8"))
     try:
         dataset = json.loads(net.provenance).get("dataset")
     except (ValueError, AttributeError):

@@ -1,0 +1,6 @@
+"""How does Lava run it on a CPU? The process graph, its runtime, and the proof that it is right.
+
+- lava_graph: run_graph, GraphRun, Interrupted, choose_lanes, choose_record
+- runtime: start, wait_for, abandon, deadline
+- compare: Comparison, compare_with_reference
+"""

@@ -1,0 +1,9 @@
+"""What does a run leave behind? The record (JSON), its renderings, pictures, and what differs.
+
+- record: build_report, with_cost, validate_report, read_report, write_report
+- render: to_html, to_markdown, to_terminal, fit_to_terminal
+- differences: Difference, differences
+- pictures: save_grid, save_pairs, save_raster
+- provenance: commit, versions
+- results: Finished, save_run
+"""

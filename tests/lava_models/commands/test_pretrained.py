@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lava_models import Reference, read_net
-from lava_models.commands.run_lava import PRETRAINED, run_lava_command
+from lava_models.commands.run_lava import run_lava_command
 from lava_models.commands.test_images import load_images
+from lava_models.net.pretrained import PRETRAINED
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import decode_images, encode_images
 

@@ -123,8 +123,8 @@ def test_reach_of_a_convolution(net_factory):
 
 
 def test_smallest_board_and_better_form(net_factory):
-    from lava_models.commands.run_lava import PRETRAINED
     from lava_models.net.hdf5 import read_net
+    from lava_models.net.pretrained import PRETRAINED
 
     network = describe(read_net(PRETRAINED), "reconstruct")
     best, other, form = place(network, load_hardware())
@@ -178,8 +178,8 @@ def test_json_must_be_a_table(tmp_path):
 def test_shipped_description_is_the_shipped_network():
     from importlib import resources
 
-    from lava_models.commands.run_lava import PRETRAINED
     from lava_models.net.hdf5 import read_net
+    from lava_models.net.pretrained import PRETRAINED
 
     shipped = resources.files("hw_configs") / "networks" / "fsvae-mnist.toml"
     network = describe(read_net(PRETRAINED), "reconstruct", "shared", "FSVAE, MNIST")
