@@ -75,11 +75,13 @@ def _finetune(command: Command, arguments: list[str]) -> int:
     from train.trainer import Trainer
 
     model, before, _ = load_model(command.model)
-    if before.model.kind != "fsvae" or before.model.readout != "tanh-of-sum":
-        raise UserError(f"{command.model}: --model {before.model.kind}, --readout "
-                        f"{before.model.readout} cannot be trained in integers; expected a model "
-                        "of --model fsvae with tanh-of-sum")
-    if before.model.arithmetic == "integer":
+    if before.model.kind != "fsvae":
+        raise UserError(f"{command.model}: --model {before.model.kind} cannot be trained in "
+                        "integers; expected a model of --model fsvae")
+    if before.model.readout != "tanh-of-sum":
+        raise UserError(f"{command.model}: --readout {before.model.readout} cannot be trained in "
+                        "integers; expected tanh-of-sum")
+    if before.model.integer:
         raise UserError(f"{command.model}: was trained in integers already; start from the float "
                         "model, or continue its run with --resume")
     run_dir = command.run_dir or command.model.parent / "integer"

@@ -146,7 +146,7 @@ class Trainer:
             if config.start_from is None:
                 self.model.look_at(self.training)
             prepare(self.model)
-            if config.model.arithmetic == "integer" and not self.model.decoder[-1].neuron.scale:
+            if config.model.integer and not self.model.decoder[-1].neuron.scale:
                 raise UserError("--arithmetic integer: needs scales for its integers, which "
                                 "finetune-fsvae chooses from a trained float model")
             self.model.train()
@@ -270,11 +270,7 @@ class Trainer:
         return peak * (o.lr_end + (1 - o.lr_end) * (1 + math.cos(math.pi * done)) / 2)
 
     def _chance(self) -> float:
-        loss = self.config.loss
-        if loss.scheduled_sampling == "off":
-            return 0.0
-        start = 0.0 if loss.scheduled_sampling == "paper" else loss.scheduled_start
-        return start + (loss.scheduled_end - start) * self.epoch / self.config.optim.epochs
+        return self.config.loss.chance(self.epoch / self.config.optim.epochs)
 
     def _batch(self, epoch: int, step: int) -> Tensor:
         order = torch.randperm(len(self.training),

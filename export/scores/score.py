@@ -173,7 +173,7 @@ def _stages(config, state: dict, in_float: bool) -> list[tuple[int, str, str]]:
     """Stages of training, the first one first, as (how many, of what, the rest)."""
     from train.checkpoint import load_model
 
-    integer = config.model.arithmetic == "integer"
+    integer = config.model.integer
     before: list[tuple[int, str, str]] = []
     if config.start_from is not None:
         before = [(0, "", "other weights")]
