@@ -69,9 +69,9 @@ def finetune_command(arguments: list[str]) -> int:
 def _finetune(command: Command, arguments: list[str]) -> int:
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
-    from train.cli import claim
     from train.config import validate
     from train.data import load_images, to_float
+    from train.run_folder import claim
     from train.trainer import Trainer
 
     model, before, _ = load_model(command.model)

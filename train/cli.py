@@ -31,6 +31,7 @@ from train.config import (
     run_of,
     validate,
 )
+from train.run_folder import claim
 
 
 def main() -> None:
@@ -66,24 +67,6 @@ def train_command(arguments: list[str]) -> int:
     if ranks.first:
         print(f"next: export-netx {run_dir / 'model.pt'}")
     return 0
-
-
-def claim(run_dir: Path, *, resume: bool, force: bool) -> None:
-    """See that a run may go to `run_dir`; with `force`, remove the one that is there.
-
-    Raises:
-        UserError: it holds a run already, or none to resume.
-    """
-    from train.trainer import remove_run
-
-    last = run_dir / "checkpoints" / "last.pt"
-    if resume and not last.is_file():
-        raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
-    if run_dir.exists() and any(run_dir.iterdir()) and not (resume or force):
-        raise UserError(f"{run_dir}: already holds a run; continue it with --resume, replace it "
-                        "with --force, or choose another --run-dir")
-    if force and not resume:
-        remove_run(run_dir)  # else --resume could pick up the old run's checkpoint
 
 
 @dataclass(frozen=True)

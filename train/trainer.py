@@ -30,11 +30,13 @@ from train.activity import fan_out, recording, synops
 from train.backends.compiled import keep_memory
 from train.config import OptimConfig, RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
+from train.device import pick_device
 from train.layers.glif import Glif
 from train.models.base import Model
 from train.models.build import build_model
 from train.models.losses import Losses
 from train.parallel import Ranks, join
+from train.streams import stream
 
 CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
@@ -42,45 +44,6 @@ SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
 PICTURED = 512
 """Validation images that a model's own numbers and pictures are of."""
-_STREAMS = ("init", "split", "order", "latents", "evaluation")
-
-
-def stream(seed: int, name: str, *index: int) -> Generator:
-    """A CPU generator for one use of the root seed; `index` picks e.g. an epoch and step."""
-    mixed = seed
-    for word in (_STREAMS.index(name), *index):  # splitmix64: far apart for neighbouring inputs
-        mixed = (mixed * 0x9E3779B97F4A7C15 + word + 1) % 2**64
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
-        mixed ^= mixed >> 31
-    return Generator().manual_seed(mixed % 2**63)
-
-
-def pick_device(name: str) -> torch.device:
-    """cpu, cuda, or the better of both for "auto".
-
-    Raises:
-        UserError: cuda was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def remove_run(run_dir: Path) -> None:
-    """Remove what an earlier training wrote to `run_dir`, and nothing else.
-
-    Raises:
-        UserError: it cannot be removed.
-    """
-    try:
-        for name in ("checkpoints", "samples", "tb"):
-            if (run_dir / name).is_dir():
-                shutil.rmtree(run_dir / name)
-        for name in ("model.pt", "metrics.jsonl", "config.toml"):
-            (run_dir / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{run_dir}: cannot be replaced: {error.strerror or error}") from None
 
 
 def make_optimizer(model: Model, config: OptimConfig) -> torch.optim.Optimizer:

@@ -24,7 +24,7 @@ from train.checkpoint import load_model
 from train.config import RunConfig
 from train.models.base import Model
 from train.models.fsvae import FSVAE
-from train.trainer import stream
+from train.streams import stream
 
 
 @dataclass(frozen=True)

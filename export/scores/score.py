@@ -86,7 +86,7 @@ def _score(command: Command, arguments: list[str]) -> int:
     from lava_models.report.pictures import save_grid
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
-    from train.trainer import pick_device
+    from train.device import pick_device
 
     device = pick_device(command.device)
     console = make_console()

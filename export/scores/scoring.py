@@ -31,7 +31,7 @@ from lava_models.reference.simulator import encode_images
 from train.config import PoissonLoss
 from train.models.ann import AnnVae
 from train.models.poisson import SILENT_NATS, PoissonVae
-from train.trainer import stream
+from train.streams import stream
 
 BATCH = 256
 RATE_IMAGES = 256

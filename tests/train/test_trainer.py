@@ -11,7 +11,9 @@ import torch
 from hw_configs.files import UserError
 from train.checkpoint import load, load_model
 from train.cli import parse, train_command
-from train.trainer import Trainer, remove_run, stream
+from train.run_folder import remove_run
+from train.streams import stream
+from train.trainer import Trainer
 
 SMALL = ["--dataset", "digits", "--device", "cpu", "--hidden", "4", "8", "--latent", "6",
          "--batch-size", "50", "--limit-batches", "3", "--epochs", "2"]
