@@ -120,9 +120,6 @@ def set_scales(integer, model, fill: float, mean_square: float) -> None:
     from hw_configs import load_chip
 
     done = {q.name: q for q in quantize_layers(model, load_chip(), mean_square, fill)}
-    parts = {"encoder": integer.encoder, "posterior": integer.posterior.layers,
-             "prior": integer.prior.layers, "decoder": integer.decoder}
-    for part, blocks in parts.items():
-        for i, block in enumerate(blocks):
-            q = done[f"{part}.{i}"]
-            block.neuron.set_scale(q.scale / q.input_max, q.input_max)
+    for name, block in integer.named_layers():
+        q = done[name]
+        block.neuron.set_scale(q.scale / q.input_max, q.input_max)

@@ -8,6 +8,7 @@ in [-1, 1]. All randomness comes from the torch.Generator passed in.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +87,15 @@ class FSVAE(Model):
             + [Readout(up[-1], c.image_channels, self._readout(c))])
         with torch.no_grad():
             self.decoder[-1].synapse.weight.mul_(c.readout_init)
+
+    def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """(name, block) of all layers of the four parts, in the order and by the names of the
+        exported file: encoder.0 to the readout."""
+        parts = {"encoder": self.encoder, "posterior": self.posterior.layers,
+                 "prior": self.prior.layers, "decoder": self.decoder}
+        for part, blocks in parts.items():
+            for i, block in enumerate(blocks):
+                yield f"{part}.{i}", block
 
     # --- the four parts ---
 
