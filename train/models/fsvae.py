@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
+from hw_configs.files import UserError
 from train.config import FsvaeConfig, GlifVaeConfig, LossConfig, SpikingConfig, SpikingLoss
 from train.layers.blocks import Conv, ConvT, Dense, Readout
 from train.layers.glif import Glif
@@ -87,6 +88,16 @@ class FSVAE(Model):
             + [Readout(up[-1], c.image_channels, self._readout(c))])
         with torch.no_grad():
             self.decoder[-1].synapse.weight.mul_(c.readout_init)
+
+    def check_ready(self) -> None:
+        if self.config.integer and not self.decoder[-1].neuron.scale:
+            raise UserError("--arithmetic integer: needs scales for its integers, which "
+                            "finetune-fsvae chooses from a trained float model")
+
+    def neurons(self) -> str:
+        probe = torch.zeros(1, device=self.decoder[-1].bias.device)
+        return ("compiled loops" if self.decoder[0].neuron.runs_compiled(probe)
+                else "PyTorch operators")
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """(name, block) of all layers of the four parts, in the order and by the names of the
@@ -267,6 +278,10 @@ class GlifVae(FSVAE):
         # It never fires: of all these only the share kept counts.
         never = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
         return Lif(c.threshold, c.readout_keep, READOUT_SCALE, never, "through")
+
+    def undecayed(self) -> set[nn.Parameter]:
+        """What the gated neurons learn, which weight decay would draw to the middle of a gate."""
+        return {p for m in self.modules() if isinstance(m, Glif) for p in m.parameters(False)}
 
 
 class _PickForAll(torch.autograd.Function):

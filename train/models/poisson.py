@@ -121,6 +121,9 @@ class PoissonVae(Model):
         self.register_buffer("whiten", torch.eye(pixels) if p.whiten else torch.zeros(0))
         self.temperature, self.beta = p.temperature_end, 1.0
 
+    def neurons(self) -> str:
+        return "in the latents only"
+
     def anneal(self, done: float) -> None:
         p = self.config.poisson
         share = 1.0 if p.anneal == 0 else min(1.0, done / p.anneal)
