@@ -84,16 +84,23 @@ def compare(command: Command) -> int:
 
 
 def _config(command: Command, name: str, seed: int):
-    from train.config import GlifConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, validate
+    from train.config import (
+        GlifConfig,
+        GlifVaeConfig,
+        OptimConfig,
+        RunConfig,
+        SpikingLoss,
+        validate,
+    )
 
     ticks, surrogate, parameters = SETTINGS[name]
-    model = ModelConfig(
-        kind="glif", glif=GlifConfig(parameters=parameters), ticks=ticks, surrogate=surrogate,
-        surrogate_center="threshold", threshold=0.5, hidden=command.hidden, latent=command.latent,
-        k=command.k, bottleneck=command.bottleneck, readout_init=0.1, latent_gradient="mean")
+    model = GlifVaeConfig(
+        glif=GlifConfig(parameters=parameters), ticks=ticks, surrogate=surrogate, threshold=0.5,
+        hidden=command.hidden, latent=command.latent, k=command.k, bottleneck=command.bottleneck,
+        readout_init=0.1, latent_gradient="mean")
     config = RunConfig(
         dataset="mnist", data_dir=command.data_dir, seed=seed, model=model,
-        loss=LossConfig(distance="kld", distance_weight=command.distance_weight),
+        loss=SpikingLoss(distance="kld", distance_weight=command.distance_weight),
         optim=OptimConfig(epochs=1, limit_batches=command.steps, batch_size=64, lr=command.lr,
                           lr_schedule="cosine"))
     validate(config)

@@ -28,7 +28,7 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__)
 import torch
 
 from train.backends.compiled import keep_memory
-from train.config import LossConfig, ModelConfig, RunConfig, load_toml, presets
+from train.config import FsvaeConfig, RunConfig, SpikingLoss, load_toml, presets
 from train.layers.neuron import Lif
 from train.models.fsvae import FSVAE
 
@@ -53,12 +53,12 @@ class Command:
     """How the time grows with T, k and C instead."""
 
 
-def model_config(size: str) -> ModelConfig:
+def model_config(size: str) -> FsvaeConfig:
     """The preset's network."""
     return load_toml(presets()[size].read_text("utf-8"), size, RunConfig()).model
 
 
-def step_of(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
+def step_of(config: FsvaeConfig, batch: int, device: str) -> Callable[[], None]:
     """A training step of ours on random images."""
     generator = torch.Generator().manual_seed(0)
     model = FSVAE(config, generator).to(device)
@@ -67,7 +67,7 @@ def step_of(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-3)
     model.train()
     model.calibrate(image, generator)
-    loss = LossConfig()
+    loss = SpikingLoss()
 
     def step() -> None:
         output = model(image, generator, loss, chance=0.1)
@@ -101,7 +101,7 @@ def with_operators(step: Callable[[], None]) -> Callable[[], None]:
     return slow
 
 
-def peer_step(folder: Path, config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
+def peer_step(folder: Path, config: FsvaeConfig, batch: int, device: str) -> Callable[[], None]:
     """A training step of the authors' code."""
     sys.path.insert(0, str(folder))
     import global_v
@@ -134,7 +134,7 @@ class OtherProcess:
     train.backends.compiled.keep_memory) helps or harms it. A call takes the step's time and a
     message."""
 
-    def __init__(self, folder: Path, config: ModelConfig, batch: int, device: str) -> None:
+    def __init__(self, folder: Path, config: FsvaeConfig, batch: int, device: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.here, there = context.Pipe()
         context.Process(target=_serve, daemon=True, args=(
@@ -145,7 +145,7 @@ class OtherProcess:
         self.here.recv()
 
 
-def _serve(connection, folder: Path, config: ModelConfig, batch: int, device: str,
+def _serve(connection, folder: Path, config: FsvaeConfig, batch: int, device: str,
            threads: int) -> None:
     torch.set_num_threads(threads)
     step = peer_step(folder, config, batch, device)

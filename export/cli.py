@@ -70,6 +70,7 @@ def export_command(arguments: list[str]) -> int:
     from lava_models.net.hdf5 import read_net, write_net
     from lava_models.net.netfile import NetFile
     from train.checkpoint import load_model, provenance
+    from train.config import SpikingConfig
     from train.data import load_images, to_float
 
     console = make_console()
@@ -81,7 +82,8 @@ def export_command(arguments: list[str]) -> int:
     if config.model.kind == "ann":
         raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx "
                         "takes --model fsvae, glif and poisson")
-    if config.model.readout == "tanh-per-tick":
+    if isinstance(config.model, SpikingConfig) and (
+            config.model.readout == "tanh-per-tick"):
         raise UserError(f"{command.model}: --readout tanh-per-tick: no neuron takes a tanh at "
                         "every tick; export-netx takes tanh-of-sum")
     if len(images) < command.prove:
@@ -119,7 +121,7 @@ def export_command(arguments: list[str]) -> int:
                 progress.update(tasks[mode], completed=done, total=total)
 
             verdicts = prove(net, images, command.prove, command.seed, on_step)
-        before = "float" if config.model.arithmetic == "float" else "as trained"
+        before = "as trained" if config.model.integer else "float"
         console.print(f"reconstruction error (mean squared, [-1, 1], {error.images} test images x "
                       f"{error.draws} draws): {before} {error.float_model:.5f}, integer "
                       f"{error.integer:.5f} ({error.change:+.1%})")

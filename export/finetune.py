@@ -69,17 +69,19 @@ def finetune_command(arguments: list[str]) -> int:
 def _finetune(command: Command, arguments: list[str]) -> int:
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
-    from train.cli import claim
     from train.config import validate
     from train.data import load_images, to_float
+    from train.run_folder import claim
     from train.trainer import Trainer
 
     model, before, _ = load_model(command.model)
-    if before.model.kind != "fsvae" or before.model.readout != "tanh-of-sum":
-        raise UserError(f"{command.model}: --model {before.model.kind}, --readout "
-                        f"{before.model.readout} cannot be trained in integers; expected a model "
-                        "of --model fsvae with tanh-of-sum")
-    if before.model.arithmetic == "integer":
+    if before.model.kind != "fsvae":
+        raise UserError(f"{command.model}: --model {before.model.kind} cannot be trained in "
+                        "integers; expected a model of --model fsvae")
+    if before.model.readout != "tanh-of-sum":
+        raise UserError(f"{command.model}: --readout {before.model.readout} cannot be trained in "
+                        "integers; expected tanh-of-sum")
+    if before.model.integer:
         raise UserError(f"{command.model}: was trained in integers already; start from the float "
                         "model, or continue its run with --resume")
     run_dir = command.run_dir or command.model.parent / "integer"
@@ -118,9 +120,6 @@ def set_scales(integer, model, fill: float, mean_square: float) -> None:
     from hw_configs import load_chip
 
     done = {q.name: q for q in quantize_layers(model, load_chip(), mean_square, fill)}
-    parts = {"encoder": integer.encoder, "posterior": integer.posterior.layers,
-             "prior": integer.prior.layers, "decoder": integer.decoder}
-    for part, blocks in parts.items():
-        for i, block in enumerate(blocks):
-            q = done[f"{part}.{i}"]
-            block.neuron.set_scale(q.scale / q.input_max, q.input_max)
+    for name, block in integer.named_layers():
+        q = done[name]
+        block.neuron.set_scale(q.scale / q.input_max, q.input_max)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,20 +71,15 @@ class FloatLayer:
 def fold(model: FSVAE) -> list[FloatLayer]:
     """All layers of the four parts, in the order of the file, as they act in evaluation."""
     c = model.config
-    parts = {"encoder": model.encoder, "posterior": model.posterior.layers,
-             "prior": model.prior.layers, "decoder": model.decoder}
-    return [layer for part, blocks in parts.items()
-            for layer in _part(part, blocks, (c.image_channels, c.image_size, c.image_size),
-                               model.bottom)]
-
-
-def _part(part: str, blocks, image: tuple[int, ...], bottom: tuple[int, ...]
-          ) -> Iterator[FloatLayer]:
-    shape = image if part == "encoder" else bottom
-    for i, block in enumerate(blocks):
-        layer = _layer(f"{part}.{i}", block, shape)
-        shape = _output_shape(layer) if layer.kind != "dense" else shape
-        yield layer
+    starts = {"encoder.0": (c.image_channels, c.image_size, c.image_size),
+              "decoder.0": model.bottom}
+    layers, shape = [], ()
+    for name, block in model.named_layers():
+        shape = starts.get(name, shape)
+        layers.append(_layer(name, block, shape))
+        if layers[-1].kind != "dense":
+            shape = _output_shape(layers[-1])
+    return layers
 
 
 def _layer(name: str, block, shape: tuple[int, ...]) -> FloatLayer:

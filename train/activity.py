@@ -64,11 +64,8 @@ def recording(model: FSVAE) -> Iterator[Activity]:
 
 def named_blocks(model: FSVAE) -> Iterator[tuple[str, torch.nn.Module]]:
     """(name, block) of the layers that fire, in the order of the file; not the readout."""
-    parts = {"encoder": model.encoder, "posterior": model.posterior.layers,
-             "prior": model.prior.layers, "decoder": model.decoder[:-1]}
-    for part, blocks in parts.items():
-        for i, block in enumerate(blocks):
-            yield f"{part}.{i}", block
+    *firing, _readout = model.named_layers()
+    yield from firing
 
 
 def fan_out(model: FSVAE) -> dict[tuple[str, str], Tensor]:

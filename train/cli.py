@@ -15,7 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw_configs.files import UserError, run_command
-from train.config import DATASETS, KINDS, RunConfig, load_toml, nearest, presets, validate
+from train.config import (
+    DATASETS,
+    KINDS,
+    Kind,
+    RunConfig,
+    from_dict,
+    kind_in,
+    load_toml,
+    nearest,
+    overlay,
+    parse_toml,
+    presets,
+    refuse_foreign,
+    run_of,
+    validate,
+)
+from train.run_folder import claim
 
 
 def main() -> None:
@@ -53,30 +69,15 @@ def train_command(arguments: list[str]) -> int:
     return 0
 
 
-def claim(run_dir: Path, *, resume: bool, force: bool) -> None:
-    """See that a run may go to `run_dir`; with `force`, remove the one that is there.
-
-    Raises:
-        UserError: it holds a run already, or none to resume.
-    """
-    from train.trainer import remove_run
-
-    last = run_dir / "checkpoints" / "last.pt"
-    if resume and not last.is_file():
-        raise UserError(f"{last}: no checkpoint to resume from; start without --resume")
-    if run_dir.exists() and any(run_dir.iterdir()) and not (resume or force):
-        raise UserError(f"{run_dir}: already holds a run; continue it with --resume, replace it "
-                        "with --force, or choose another --run-dir")
-    if force and not resume:
-        remove_run(run_dir)  # else --resume could pick up the old run's checkpoint
-
-
 @dataclass(frozen=True)
 class Command:
     """Train a Fully Spiking VAE, a relative of it, or the ANN. Flags win over --config, that wins
     over the preset; the defaults below are those of the preset and the model chosen."""
 
     run: RunConfig
+    model: Kind = "fsvae"
+    """fsvae; glif: the same with gated neurons; poisson: the Poisson VAE; ann: the FSVAE authors'
+    VAE without spikes that they compare with. Each has settings of its own: --model NAME --help."""
     preset: str | None = None
     """Start from train/presets/<preset>.toml (default: the data set's own)."""
     config: Path | None = None
@@ -107,36 +108,49 @@ def parse(arguments: list[str]) -> Command:
         known, _ = first.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
-    return tyro.cli(Command, args=arguments, default=Command(_base(known)), prog="train-fsvae",
+    base = _base(known)
+    kind = base.model.kind
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag = argument.split("=")[0]
+            refuse_foreign(flag.replace("_", "-"), flag, kind)
+    return tyro.cli(Command, args=arguments, default=Command(base, kind), prog="train-fsvae",
                     config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
 
 
 def _base(known: argparse.Namespace) -> RunConfig:
-    shipped = presets()
     if known.dataset is not None and known.dataset not in DATASETS:
         raise UserError(f"unknown data set '{known.dataset}'{nearest(known.dataset, DATASETS)}; "
                         f"known: {', '.join(DATASETS)}")
     if known.resume:
-        if known.run_dir is None:
-            known.run_dir = Path("runs") / f"{known.dataset or RunConfig.dataset}-{RunConfig.seed}"
-        file = known.run_dir / "config.toml"
-        if not file.is_file():
-            raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
-        return dataclasses.replace(load_toml(file.read_text(), str(file), RunConfig()),
-                                   run_dir=known.run_dir)
-    name = known.preset or known.dataset or RunConfig.dataset
+        return _resumed(known)
+    shipped, name = presets(), known.preset or known.dataset or RunConfig.dataset
     if name not in shipped:
         raise UserError(f"unknown preset '{name}'{nearest(name, shipped)}; "
                         f"known: {', '.join(sorted(shipped))}")
-    base = load_toml(shipped[name].read_text(), f"preset {name}", RunConfig())
-    own, kind = None, known.model
+    own, where = {}, str(known.config)
     if known.config is not None:
         if not known.config.is_file():
             raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        own = known.config.read_text()
-        kind = kind or load_toml(own, str(known.config), base).model.kind
-    # What a model wants otherwise than the FSVAE, of any data set and of this one.
+        own = parse_toml(known.config.read_text(), where)
+    kind = known.model or kind_in(own, where) or "fsvae"
+    # A data set's preset is for all models; what one wants otherwise, of any data set and of this
+    # one, is in presets of its own.
+    base = load_toml(shipped[name].read_text(), f"preset {name}", run_of(kind), of_all_models=True)
     for more in (kind, f"{kind}-{base.dataset}"):
         if more in presets("models"):
             base = load_toml(presets("models")[more].read_text(), f"preset {more}", base)
-    return base if own is None else load_toml(own, str(known.config), base)
+    return overlay(base, own, where)
+
+
+def _resumed(known: argparse.Namespace) -> RunConfig:
+    run_dir = known.run_dir or (
+        Path("runs") / f"{known.dataset or RunConfig.dataset}-{RunConfig.seed}")
+    file = run_dir / "config.toml"
+    if not file.is_file():
+        raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
+    config = from_dict(parse_toml(file.read_text(), str(file)), str(file))
+    if known.model not in (None, config.model.kind):
+        raise UserError(f"--model {known.model}: {file} is of --model {config.model.kind}; "
+                        "--resume keeps the model, start another --run-dir for a different one")
+    return dataclasses.replace(config, run_dir=run_dir)

@@ -1,20 +1,21 @@
 """Every setting of a training run, as frozen dataclasses; the sentence under a field is its help.
 
-Order of precedence: field default, data-set preset (train/presets/*.toml), what the model wants
-otherwise (train/presets/models/*.toml), --config FILE, flags.
+Each model has settings and a loss of its own: what it would ignore is not in them. Order of
+precedence: field default, data-set preset (train/presets/*.toml), what the model wants otherwise
+(train/presets/models/*.toml), --config FILE, flags.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import ClassVar, Literal, get_args, get_type_hints
 
 import tomli
-import tyro
 
 from hw_configs.files import UserError
 
@@ -25,7 +26,7 @@ KINDS = get_args(Kind)
 
 @dataclass(frozen=True)
 class GlifConfig:
-    """Gated neurons (Yao et al. 2022) in place of LIF; only with --model glif."""
+    """Gated neurons (Yao et al. 2022) in place of LIF."""
 
     gates: Literal["soft", "hard"] = "soft"
     """soft: sigmoids; hard: 0 or 1, their gradients straight through."""
@@ -40,7 +41,7 @@ class GlifConfig:
 
 @dataclass(frozen=True)
 class PoissonConfig:
-    """The Poisson VAE (Vafaii et al. 2024); only with --model poisson."""
+    """The Poisson VAE (Vafaii et al. 2024)."""
 
     encoder: Literal["linear", "conv"] = "linear"
     """linear: one matrix; conv: stride-2 convolutions (--hidden), then one."""
@@ -69,22 +70,138 @@ class PoissonConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
+class LossConfig:
+    """The loss: squared error + weight * a distance of the latents."""
 
-    kind: Annotated[Kind, tyro.conf.arg(name="model")] = "fsvae"
-    """fsvae; glif: the same with gated neurons; poisson: the Poisson VAE; ann: the FSVAE authors'
-    VAE without spikes that they compare with."""
-    glif: GlifConfig = field(default_factory=GlifConfig)
-    poisson: PoissonConfig = field(default_factory=PoissonConfig)
+    default_weight: ClassVar[float] = 1.0
+    synop_weight: ClassVar[float] = 0.0
+    """Only what spikes has synops."""
+
+    distance_weight: float | None = None
+    """Weight of the distance."""
+
+    @property
+    def weight(self) -> float:
+        """The distance's weight, as given or by default."""
+        return self.default_weight if self.distance_weight is None else self.distance_weight
+
+    def chance(self, done: float) -> float:
+        """Scheduled sampling's chance per tick when a share of the epochs is done."""
+        return 0.0
+
+    def check(self) -> None:
+        """Refuse settings that do not fit together.
+
+        Raises:
+            UserError: names the setting, its value and what was expected.
+        """
+
+
+@dataclass(frozen=True)
+class SpikingLoss(LossConfig):
+    """The loss: mean squared error + weight * distance(posterior, prior) + price of synops."""
+
+    distance: Literal["mmd", "kld"] = "mmd"
+    """Distance between posterior and prior."""
+    distance_weight: float | None = None
+    """Weight of the distance; 2048 is the paper's formula for mmd. Default: the authors' code's: 1
+    for mmd, 1e-4 for kld."""
+    synop_weight: float = 0.0
+    """Weight of the synops: added per million of them and image, over all layers that ran."""
+    synapse_time: float = 2.0
+    """tau_syn of the post-synaptic potential in the mmd."""
+    scheduled_sampling: Literal["code", "paper", "off"] = "code"
+    """code: whole batch at once, majority vote; paper: per sample, random pick; off."""
+    scheduled_start: float = 0.1
+    """Chance per tick at the first epoch that the prior sees its own z; of "paper" it is 0."""
+    scheduled_end: float = 0.3
+    """Chance per tick towards the last epoch."""
+    scheduled_first_tick: int = 5
+    """First tick (0-based) at which that happens."""
+
+    @property
+    def default_weight(self) -> float:
+        return 1.0 if self.distance == "mmd" else 1e-4
+
+    def chance(self, done: float) -> float:
+        if self.scheduled_sampling == "off":
+            return 0.0
+        start = 0.0 if self.scheduled_sampling == "paper" else self.scheduled_start
+        return start + (self.scheduled_end - start) * done
+
+    def check(self) -> None:
+        _need(self.synop_weight >= 0, "synop_weight", self.synop_weight, "0 or more")
+        _positive(self, "synapse_time")
+
+
+@dataclass(frozen=True)
+class PoissonLoss(LossConfig):
+    """The loss: squared error + beta * KL, the negative ELBO at beta = 1."""
+
+    distance_weight: float | None = None
+    """beta, the weight of the KL from --anneal on (default: 1)."""
+
+
+@dataclass(frozen=True)
+class AnnLoss(LossConfig):
+    """The loss: mean squared error + weight * KL."""
+
+    default_weight: ClassVar[float] = 1 / 240
+
+    distance_weight: float | None = None
+    """Weight of the KL (default: 1/240, the authors' code's)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What every network has."""
+
+    kind: ClassVar[str]
+    """Its --model."""
+    loss: ClassVar[type[LossConfig]]
+    integer: ClassVar[bool] = False
+    """Whether it trains with the chip's integers."""
+    ticks: ClassVar[int] = 1
+    """Steps per image."""
+    lag: ClassVar[int] = 0
+    """Ticks until latents are fed back; 0 where they are not."""
+    k: ClassVar[int] = 0
+    """Candidates that a latent is picked from; 0 where it is not."""
+
     image_channels: int = 1
     """Image channels: 1 gray, 3 colour."""
     image_size: int = 32
-    """Height and width images are resized to; divisible by 2 per hidden layer."""
+    """Height and width images are resized to; divisible by 2 per layer of strided convolutions."""
     hidden: tuple[int, ...] = (32, 64, 128, 256)
-    """Channels of the stride-2 encoder convolutions; the decoder mirrors them."""
+    """Channels of the stride-2 encoder convolutions; a decoder of convolutions mirrors them."""
     latent: int = 128
-    """C, latent channels; of the Poisson VAE, K units."""
+    """Latent channels C; of the Poisson VAE, its units K."""
+
+    def check(self) -> None:
+        """Refuse settings that do not fit together.
+
+        Raises:
+            UserError: names the setting, its value and what was expected.
+        """
+        _at_least_1(self, "latent")
+        _need(self.image_channels in (1, 3), "image_channels", self.image_channels, "1 or 3")
+        _need(len(self.hidden) > 0 and min(self.hidden, default=0) >= 1, "hidden", self.hidden,
+              "at least one positive number")
+        _need(self.image_size >= 2, "image_size", self.image_size, "at least 2")
+
+    def _check_halving(self) -> None:
+        """The decoder doubles what the encoder halved."""
+        step = 2 ** len(self.hidden)
+        _need(self.image_size >= step and self.image_size % step == 0, "image_size",
+              self.image_size, f"a multiple of {step} ({len(self.hidden)} stride-2 layers)")
+
+
+@dataclass(frozen=True)
+class SpikingConfig(ModelConfig):
+    """What the Fully Spiking VAE has with neurons of either kind."""
+
+    loss: ClassVar[type[LossConfig]] = SpikingLoss
+
     k: int = 20
     """Candidate spikes per latent channel, of which one is picked at random."""
     bottleneck: tuple[int, ...] = (256, 512)
@@ -109,57 +226,114 @@ class ModelConfig:
     """tdBN's alpha in posterior and prior (1 elsewhere)."""
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
     """Shape of the spike's derivative; exponential is SLAYER's, rectangle is GLIF's "linear"."""
-    surrogate_center: Literal["zero", "threshold"] = "zero"
-    """Where the derivative is centred; zero is the authors' code, threshold their paper and the
-    only one of gated neurons."""
     surrogate_width: float = 1.0
     """Full width of the rectangle, half-width of the triangle, decay of the exponential."""
-    reset_gradient: Literal["through", "ignore"] = "through"
-    """Gradient through the reset: through it (FSVAE), or ignored (SLAYER)."""
     latent_gradient: Literal["picked", "mean"] = "picked"
     """Candidates of a latent channel that learn from the decoder: the one picked (FSVAE), or all
     k, a k-th each: nearly the same expectation, less noise."""
-    state_scale: int = 80
-    """SLAYER's scale: membranes live on a grid of 1/(64 * scale); 80 holds V_th = 0.2 exactly."""
-    arithmetic: Literal["float", "integer"] = "float"
-    """integer: the chip's weights, thresholds and leaks in the forward pass (of finetune-fsvae)."""
     posterior: Literal["one_pass", "two_pass"] = "one_pass"
     """Sampling while training: one stateful pass normalised by running statistics, or the
     authors' draw-then-repeat, normalised by batch statistics."""
 
+    def check(self) -> None:
+        super().check()
+        self._check_halving()
+        _at_least_1(self, "ticks")
+        _need(len(self.bottleneck) == 2 and min(self.bottleneck) >= 1, "bottleneck",
+              self.bottleneck, "two positive numbers")
+        _need(2 <= self.k <= 64, "k", self.k, "2 to 64")
+        _need(self.lag in (1, 2, 4), "lag", self.lag,
+              "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
+        for name in ("keep", "readout_keep"):
+            _need(0 < getattr(self, name) < 1, name, getattr(self, name),
+                  "a number between 0 and 1")
+        _positive(self, "threshold", "latent_gain", "readout_init", "surrogate_width")
+
 
 @dataclass(frozen=True)
-class LossConfig:
-    """The loss: mean squared error + weight * distance(posterior, prior) + price of synops."""
+class FsvaeConfig(SpikingConfig):
+    """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
 
-    distance: Literal["mmd", "kld"] = "mmd"
-    """Distance between posterior and prior; the Poisson VAE and the ann have their own KL."""
-    distance_weight: float | None = None
-    """Weight of the distance; 2048 is the paper's formula for mmd. Default: the authors' code's: 1
-    for mmd, 1e-4 for kld, 1/240 for the ann's, 1 (beta) for the Poisson VAE's."""
-    synop_weight: float = 0.0
-    """Weight of the synops: added per million of them and image, over all layers that ran."""
-    synapse_time: float = 2.0
-    """tau_syn of the post-synaptic potential in the mmd."""
-    scheduled_sampling: Literal["code", "paper", "off"] = "code"
-    """code: whole batch at once, majority vote; paper: per sample, random pick; off."""
-    scheduled_start: float = 0.1
-    """Chance per tick at the first epoch that the prior sees its own z."""
-    scheduled_end: float = 0.3
-    """Chance per tick towards the last epoch."""
-    scheduled_first_tick: int = 5
-    """First tick (0-based) at which that happens."""
+    kind: ClassVar[str] = "fsvae"
+
+    surrogate_center: Literal["zero", "threshold"] = "zero"
+    """Where the derivative is centred; zero is the authors' code, threshold their paper."""
+    reset_gradient: Literal["through", "ignore"] = "through"
+    """Gradient through the reset: through it (FSVAE), or ignored (SLAYER)."""
+    state_scale: int = 80
+    """SLAYER's scale: membranes live on a grid of 1/(64 * scale); 80 holds V_th = 0.2 exactly."""
+    arithmetic: Literal["float", "integer"] = "float"
+    """integer: the chip's weights, thresholds and leaks in the forward pass (of finetune-fsvae)."""
+
+    @property
+    def integer(self) -> bool:
+        return self.arithmetic == "integer"
+
+    def check(self) -> None:
+        super().check()
+        _at_least_1(self, "state_scale")
+        grid = self.threshold * self.state_scale
+        _need(abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", self.state_scale,
+              f"a scale at which the threshold {self.threshold} is a whole number (SLAYER "
+              "truncates it)")
 
 
-    def weight_for(self, kind: str) -> float:
-        """The distance's weight for a kind of model."""
-        if self.distance_weight is not None:
-            return self.distance_weight
-        if kind == "ann":
-            return 1 / 240
-        if kind == "poisson":
-            return 1.0
-        return 1.0 if self.distance == "mmd" else 1e-4
+@dataclass(frozen=True)
+class GlifVaeConfig(SpikingConfig):
+    """The FSVAE's network with gated neurons, whose surrogate is centred at the threshold."""
+
+    kind: ClassVar[str] = "glif"
+
+    glif: GlifConfig = field(default_factory=GlifConfig)
+
+    def check(self) -> None:
+        super().check()
+        _need(self.threshold < 1, "threshold", self.threshold,
+              "a number between 0 and 1 for gated neurons, whose threshold is a sigmoid")
+        _need(not self.glif.chip_safe or self.glif.parameters == "learned", "parameters",
+              self.glif.parameters, "learned with --chip-safe")
+
+
+@dataclass(frozen=True)
+class PoissonVaeConfig(ModelConfig):
+    """The network of the Poisson VAE; --hidden only with --encoder conv."""
+
+    kind: ClassVar[str] = "poisson"
+    loss: ClassVar[type[LossConfig]] = PoissonLoss
+
+    ticks: int = 16
+    """T, ticks that the exported network spreads an image's counts over."""
+    poisson: PoissonConfig = field(default_factory=PoissonConfig)
+
+    def check(self) -> None:
+        super().check()
+        _at_least_1(self, "ticks")
+        p = self.poisson
+        _need(0 < p.temperature_end <= p.temperature_start, "temperature_end", p.temperature_end,
+              "more than 0, at most --temperature-start")
+        for name in ("anneal", "beta_start"):
+            _need(0 <= getattr(p, name) <= 1, name, getattr(p, name), "a share between 0 and 1")
+        for name in ("log_rate_start", "log_rate_max"):
+            _need(-6 < getattr(p, name) <= 5, name, getattr(p, name), "more than -6, at most 5")
+        _need(p.distribution == "poisson" or p.estimator == "sampled", "estimator", p.estimator,
+              "sampled with --distribution gaussian")
+
+
+@dataclass(frozen=True)
+class AnnConfig(ModelConfig):
+    """The network of the VAE without spikes."""
+
+    kind: ClassVar[str] = "ann"
+    loss: ClassVar[type[LossConfig]] = AnnLoss
+
+    def check(self) -> None:
+        super().check()
+        self._check_halving()
+
+
+CONFIGS: dict[str, type[ModelConfig]] = {
+    c.kind: c for c in (FsvaeConfig, GlifVaeConfig, PoissonVaeConfig, AnnConfig)}
+"""The settings of each --model."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +391,20 @@ class RunConfig:
     """Where to train."""
     threads: int | None = None
     """CPU threads; default all."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    model: ModelConfig = field(default_factory=FsvaeConfig)
+    loss: LossConfig = field(default_factory=SpikingLoss)
     optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        if type(self.loss) is not self.model.loss:
+            raise TypeError(f"--model {self.model.kind} takes {self.model.loss.__name__}, not "
+                            f"{type(self.loss).__name__}")
+
+
+def run_of(kind: str) -> RunConfig:
+    """The defaults of a --model."""
+    model = CONFIGS[kind]()
+    return RunConfig(model=model, loss=model.loss())
 
 
 def presets(folder: str = ".") -> dict[str, Path]:
@@ -228,30 +413,113 @@ def presets(folder: str = ".") -> dict[str, Path]:
     return {f.name.removesuffix(".toml"): f for f in folder.iterdir() if f.name.endswith(".toml")}
 
 
-def load_toml(text: str, where: str, base: RunConfig) -> RunConfig:
-    """`base` with the settings of a TOML text.
+def flags_of(kind: str) -> set[str]:
+    """The flags that set a --model's network and loss: "--ticks" and so on."""
+    model = CONFIGS[kind]
+    return {flag_of(name) for settings in (model, model.loss) for name in _names(settings)}
+
+
+def flag_of(name: str) -> str:
+    """The flag that sets a field."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _names(settings: type) -> Iterator[str]:
+    """Names of a dataclass's plain fields, those of the dataclasses in it included."""
+    hints = get_type_hints(settings)
+    for f in dataclasses.fields(settings):
+        if dataclasses.is_dataclass(hints[f.name]):
+            yield from _names(hints[f.name])
+        else:
+            yield f.name
+
+
+def refuse_foreign(name: str, said: str, kind: str) -> None:
+    """Refuse a flag that is another model's; `said` is what the user wrote.
 
     Raises:
-        UserError: no valid TOML, an unknown key (with the nearest name) or a wrong type.
+        UserError: it is; names the models that have it.
+    """
+    owners = [k for k in KINDS if name in flags_of(k)]
+    if owners and kind not in owners:
+        raise UserError(f"{said}: is no setting of --model {kind}; it belongs to --model "
+                        f"{' and '.join(owners)}")
+
+
+def parse_toml(text: str, where: str) -> dict:
+    """The values of a TOML text.
+
+    Raises:
+        UserError: no valid TOML.
     """
     try:
-        return _overlay(base, tomli.loads(text), where, "")
+        return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise UserError(f"{where}: not valid TOML: {error}") from None
 
 
-def _overlay(base, values: dict, where: str, prefix: str):
+def kind_in(values: dict, where: str) -> str | None:
+    """The --model that a file's values name.
+
+    Raises:
+        UserError: there is none such.
+    """
+    model = values.get("model")
+    kind = model.get("kind") if isinstance(model, dict) else None
+    return None if kind is None else _convert(kind, Kind, where, "model.kind")
+
+
+def load_toml(text: str, where: str, base: RunConfig, *, of_all_models: bool = False) -> RunConfig:
+    """`base` with the settings of a TOML text.
+
+    Args:
+        of_all_models: leave out what is a setting of other models only, instead of refusing it.
+
+    Raises:
+        UserError: no valid TOML, an unknown key (with the nearest name), one of another model, or
+            a wrong type.
+    """
+    return overlay(base, parse_toml(text, where), where, of_all_models=of_all_models)
+
+
+def overlay(base: RunConfig, values: dict, where: str, *, of_all_models: bool = False
+            ) -> RunConfig:
+    """`load_toml` of values. They may name the model, which stays that of `base`."""
+    values = {**values}
+    if kind_in(values, where) is not None:
+        values["model"] = {k: v for k, v in values["model"].items() if k != "kind"}
+    return _overlay(base, values, where, (), base.model.kind, of_all_models)
+
+
+def _overlay(base, values: dict, where: str, path: tuple[str, ...], kind: str, drop: bool):
     hints, changes = get_type_hints(type(base)), {}
+    known = {f.name for f in dataclasses.fields(base)}
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: {'.'.join(path)} = {values!r}, expected a section of settings")
     for key, value in values.items():
-        name = f"{prefix}{key}"
-        if key not in hints:
-            raise UserError(f"{where}: unknown setting '{name}'{nearest(key, hints)}")
-        current = getattr(base, key)
-        if dataclasses.is_dataclass(current):
-            changes[key] = _overlay(current, value, where, f"{name}.")
-        else:
-            changes[key] = _convert(value, hints[key], where, name)
+        name = ".".join((*path, key))
+        owners = [k for k in KINDS if _has(run_of(k), (*path, key))]
+        if key in known:
+            current = getattr(base, key)
+            changes[key] = (
+                _overlay(current, value, where, (*path, key), kind, drop)
+                if dataclasses.is_dataclass(current) else
+                _convert(value, hints[key], where, name))
+        elif not owners:
+            raise UserError(f"{where}: unknown setting '{name}'{nearest(key, known)}")
+        elif not drop:
+            raise UserError(f"{where}: '{name}' is no setting of --model {kind}; it belongs to "
+                            f"--model {' and '.join(owners)}")
     return dataclasses.replace(base, **changes)
+
+
+def _has(config, path: tuple[str, ...]) -> bool:
+    """Whether there is a setting of that path."""
+    for name in path:
+        if name not in {f.name for f in dataclasses.fields(config)}:
+            return False
+        config = getattr(config, name)
+    return True
 
 
 def _convert(value, hint, where: str, name: str):
@@ -282,16 +550,17 @@ def to_dict(config: RunConfig) -> dict:
             return list(value)
         return str(value) if isinstance(value, Path) else value
 
-    return plain(dataclasses.asdict(config))
+    values = plain(dataclasses.asdict(config))
+    return {**values, "model": {"kind": config.model.kind, **values["model"]}}
 
 
 def from_dict(values: dict, where: str) -> RunConfig:
-    """Inverse of `to_dict`.
+    """Inverse of `to_dict`; takes what older releases stored, too: settings of all models.
 
     Raises:
         UserError: as `load_toml`.
     """
-    return _overlay(RunConfig(), values, where, "")
+    return overlay(run_of(kind_in(values, where) or "fsvae"), values, where, of_all_models=True)
 
 
 def validate(config: RunConfig) -> None:
@@ -300,71 +569,40 @@ def validate(config: RunConfig) -> None:
     Raises:
         UserError: names the setting, its value and what was expected.
     """
-    m, o, loss = config.model, config.optim, config.loss
+    o = config.optim
     if config.dataset not in DATASETS:
         raise UserError(f"unknown data set '{config.dataset}'{nearest(config.dataset, DATASETS)}; "
                         f"known: {', '.join(DATASETS)}")
+    config.model.check()
+    config.loss.check()
+    _at_least_1(o, "epochs", "batch_size")
+    _positive(o, "lr")
+    _need(config.crops >= 0, "crops", config.crops, "0 or more")
+    _need(0 < o.lr_end <= 1, "lr_end", o.lr_end, "a share of the learning rate")
+    _need(0 <= o.lr_decay < 1, "lr_decay", o.lr_decay, "a share between 0 and 1")
+    _need(o.clip is None or o.clip > 0, "clip", o.clip, "a positive number")
+    _need(not config.model.integer or o.precision == "float32", "precision", o.precision,
+          "float32 with integer arithmetic")
+    _need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
+    _need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
+          "at least 1")
+    _need(o.warmup_steps >= 0, "warmup_steps", o.warmup_steps, "0 or more")
+    _need(config.seed >= 0, "seed", config.seed, "0 or more")
 
-    def need(ok: bool, name: str, value, expected: str) -> None:
-        if not ok:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected {expected}")
 
-    for group, names in ((m, ("latent", "ticks", "state_scale")), (o, ("epochs", "batch_size"))):
-        for name in names:
-            need(getattr(group, name) >= 1, name, getattr(group, name), "at least 1")
-    need(m.image_channels in (1, 3), "image_channels", m.image_channels, "1 or 3")
-    need(len(m.hidden) > 0 and min(m.hidden, default=0) >= 1, "hidden", m.hidden,
-         "at least one positive number")
-    need(len(m.bottleneck) == 2 and min(m.bottleneck) >= 1, "bottleneck", m.bottleneck,
-         "two positive numbers")
-    step = 2 ** len(m.hidden)
-    need(m.kind == "poisson" or m.image_size >= step and m.image_size % step == 0, "image_size",
-         m.image_size, f"a multiple of {step} ({len(m.hidden)} stride-2 layers)")
-    need(m.image_size >= 2, "image_size", m.image_size, "at least 2")
-    need(2 <= m.k <= 64, "k", m.k, "2 to 64")
-    need(m.lag in (1, 2, 4), "lag", m.lag, "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
-    need(m.kind in ("fsvae", "glif") or loss.synop_weight == 0, "synop_weight",
-         loss.synop_weight, f"0 for --model {m.kind}")
-    need(m.kind == "glif" or m.glif == GlifConfig(), "model", m.kind,
-         "glif with settings of gated neurons")
-    need(m.kind == "poisson" or m.poisson == PoissonConfig(), "model", m.kind,
-         "poisson with settings of the Poisson VAE")
-    need(m.kind != "glif" or 0 < m.threshold < 1, "threshold", m.threshold,
-         "a number between 0 and 1 for gated neurons, whose threshold is a sigmoid")
-    need(not m.glif.chip_safe or m.glif.parameters == "learned", "parameters", m.glif.parameters,
-         "learned with --chip-safe")
-    p = m.poisson
-    need(0 < p.temperature_end <= p.temperature_start, "temperature_end", p.temperature_end,
-         "more than 0, at most --temperature-start")
-    need(0 <= p.anneal <= 1, "anneal", p.anneal, "a share between 0 and 1")
-    need(0 <= p.beta_start <= 1, "beta_start", p.beta_start, "a share between 0 and 1")
-    need(-6 < p.log_rate_start <= 5, "log_rate_start", p.log_rate_start, "more than -6, at most 5")
-    need(-6 < p.log_rate_max <= 5, "log_rate_max", p.log_rate_max, "more than -6, at most 5")
-    need(p.distribution == "poisson" or p.estimator == "sampled", "estimator", p.estimator,
-         "sampled with --distribution gaussian")
-    need(config.crops >= 0, "crops", config.crops, "0 or more")
-    need(0 < o.lr_end <= 1, "lr_end", o.lr_end, "a share of the learning rate")
-    need(0 <= o.lr_decay < 1, "lr_decay", o.lr_decay, "a share between 0 and 1")
-    need(o.clip is None or o.clip > 0, "clip", o.clip, "a positive number")
-    need(loss.synop_weight >= 0, "synop_weight", loss.synop_weight, "0 or more")
-    need(m.arithmetic == "float" or o.precision == "float32", "precision", o.precision,
-         "float32 with integer arithmetic")
-    for name in ("keep", "readout_keep"):
-        need(0 < getattr(m, name) < 1, name, getattr(m, name), "a number between 0 and 1")
-    for group, names in ((m, ("threshold", "latent_gain", "readout_init", "surrogate_width")),
-                         (o, ("lr",)),
-                         (loss, ("synapse_time",))):
-        for name in names:
-            need(getattr(group, name) > 0, name, getattr(group, name), "a positive number")
-    grid = m.threshold * m.state_scale
-    on_grid = abs(grid - round(grid)) < 1e-9 and round(grid) >= 1
-    need(on_grid or m.kind == "poisson", "state_scale", m.state_scale,
-         f"a scale at which the threshold {m.threshold} is a whole number (SLAYER truncates it)")
-    need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
-    need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
-         "at least 1")
-    need(o.warmup_steps >= 0, "warmup_steps", o.warmup_steps, "0 or more")
-    need(config.seed >= 0, "seed", config.seed, "0 or more")
+def _need(ok: bool, name: str, value, expected: str) -> None:
+    if not ok:
+        raise UserError(f"{flag_of(name)} {value}: expected {expected}")
+
+
+def _at_least_1(settings, *names: str) -> None:
+    for name in names:
+        _need(getattr(settings, name) >= 1, name, getattr(settings, name), "at least 1")
+
+
+def _positive(settings, *names: str) -> None:
+    for name in names:
+        _need(getattr(settings, name) > 0, name, getattr(settings, name), "a positive number")
 
 
 def nearest(name: str, known) -> str:

@@ -8,7 +8,6 @@ reaches the very weights of an unbroken one (on the same device).
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shutil
 import sys
@@ -21,8 +20,6 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Generator, Tensor
-from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import make_grid
 
 from hw_configs.files import UserError, replacing
 from train import checkpoint
@@ -30,11 +27,13 @@ from train.activity import fan_out, recording, synops
 from train.backends.compiled import keep_memory
 from train.config import OptimConfig, RunConfig, to_dict
 from train.data import augmentation, load_images, split_validation, to_float
-from train.layers.glif import Glif
+from train.device import pick_device
+from train.journal import Journal
 from train.models.base import Model
 from train.models.build import build_model
 from train.models.losses import Losses
 from train.parallel import Ranks, join
+from train.streams import stream
 
 CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
@@ -42,53 +41,14 @@ SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
 PICTURED = 512
 """Validation images that a model's own numbers and pictures are of."""
-_STREAMS = ("init", "split", "order", "latents", "evaluation")
-
-
-def stream(seed: int, name: str, *index: int) -> Generator:
-    """A CPU generator for one use of the root seed; `index` picks e.g. an epoch and step."""
-    mixed = seed
-    for word in (_STREAMS.index(name), *index):  # splitmix64: far apart for neighbouring inputs
-        mixed = (mixed * 0x9E3779B97F4A7C15 + word + 1) % 2**64
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
-        mixed ^= mixed >> 31
-    return Generator().manual_seed(mixed % 2**63)
-
-
-def pick_device(name: str) -> torch.device:
-    """cpu, cuda, or the better of both for "auto".
-
-    Raises:
-        UserError: cuda was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def remove_run(run_dir: Path) -> None:
-    """Remove what an earlier training wrote to `run_dir`, and nothing else.
-
-    Raises:
-        UserError: it cannot be removed.
-    """
-    try:
-        for name in ("checkpoints", "samples", "tb"):
-            if (run_dir / name).is_dir():
-                shutil.rmtree(run_dir / name)
-        for name in ("model.pt", "metrics.jsonl", "config.toml"):
-            (run_dir / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{run_dir}: cannot be replaced: {error.strerror or error}") from None
 
 
 def make_optimizer(model: Model, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser; the parameters of gated neurons do not decay."""
-    gated = {p for m in model.modules() if isinstance(m, Glif) for p in m.parameters(False)}
-    groups = [{"params": [p for p in model.parameters() if p not in gated]}]
-    if gated:
-        own = [p for p in model.parameters() if p in gated]
+    """The optimiser; what the model says does not decay."""
+    undecayed = model.undecayed()
+    groups = [{"params": [p for p in model.parameters() if p not in undecayed]}]
+    if undecayed:
+        own = [p for p in model.parameters() if p in undecayed]
         groups.append({"params": own, "weight_decay": 0.0})
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adamax
     return kind(groups, lr=config.lr, weight_decay=config.weight_decay)
@@ -146,9 +106,7 @@ class Trainer:
             if config.start_from is None:
                 self.model.look_at(self.training)
             prepare(self.model)
-            if config.model.arithmetic == "integer" and not self.model.decoder[-1].neuron.scale:
-                raise UserError("--arithmetic integer: needs scales for its integers, which "
-                                "finetune-fsvae chooses from a trained float model")
+            self.model.check_ready()
             self.model.train()
             if config.start_from is None:
                 self.model.calibrate(self._batch(0, 0), self.latents)
@@ -166,9 +124,7 @@ class Trainer:
             until: called with (epoch, step) after each step; True saves and stops there.
         """
         self.console.print(self._headline())
-        writer = None
-        if self.ranks.first:
-            writer = SummaryWriter(str(self.run_dir / "tb"), purge_step=self.epoch)
+        journal = Journal(self.run_dir, self.epoch) if self.ranks.first else None
         saved = said = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(),
                    TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
@@ -191,27 +147,21 @@ class Trainer:
                         self._save_last()
                         saved = time.monotonic()
                 progress.remove_task(task)
-                self._finish_epoch(writer)
-        if writer is not None:
-            writer.close()
-        if self.ranks.first:
+                self._finish_epoch(journal)
+        if journal is not None:
+            journal.close()
             self.console.print(f"best epoch: {self._best_epoch()} -> {self.run_dir / 'model.pt'}")
 
     def _headline(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         c, o = self.config, self.config.optim
         ranks = self.ranks.size
-        neurons = "PyTorch operators"
-        spiking = c.model.kind in ("fsvae", "glif")
-        if not spiking:
-            neurons = "none" if c.model.kind == "ann" else "in the latents only"
-        elif self.model.decoder[0].neuron.runs_compiled(torch.zeros(1, device=self.device)):
-            neurons = "compiled loops"
+        spiking = c.model.lag > 0
         return (f"training {c.model.kind} on {c.dataset}: {len(self.training)} images, "
                 f"{parameters} parameters, "
                 + f"T = {c.model.ticks}, L = {c.model.lag}, " * spiking +
                 f"batch {o.batch_size}, {o.epochs} epochs of {self.steps} steps, {o.precision}, "
-                f"device {self.device} (neurons: {neurons}"
+                f"device {self.device} (neurons: {self.model.neurons()}"
                 f"{f'; {ranks} ranks' if ranks > 1 else ''}), seed {c.seed}, folder {self.run_dir}")
 
     def _train_step(self) -> Losses:
@@ -270,11 +220,7 @@ class Trainer:
         return peak * (o.lr_end + (1 - o.lr_end) * (1 + math.cos(math.pi * done)) / 2)
 
     def _chance(self) -> float:
-        loss = self.config.loss
-        if loss.scheduled_sampling == "off":
-            return 0.0
-        start = 0.0 if loss.scheduled_sampling == "paper" else loss.scheduled_start
-        return start + (loss.scheduled_end - start) * self.epoch / self.config.optim.epochs
+        return self.config.loss.chance(self.epoch / self.config.optim.epochs)
 
     def _batch(self, epoch: int, step: int) -> Tensor:
         order = torch.randperm(len(self.training),
@@ -286,8 +232,8 @@ class Trainer:
             images = torch.where((coin < 0.5)[:, None, None, None], images.flip(-1), images)
         return to_float(self.ranks.share(images)).to(self.device)
 
-    def _finish_epoch(self, writer: SummaryWriter | None) -> None:
-        if writer is None:  # the first rank does all of this
+    def _finish_epoch(self, journal: Journal | None) -> None:
+        if journal is None:  # the first rank does all of this
             self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
             return
         means = [total / self.steps for total in self.sums]
@@ -298,14 +244,10 @@ class Trainer:
             **self.evaluate(self.validation), **self.model.eval().numbers(some)}.items()}
         self.metrics.append(row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
-        for name, value in row.items():
-            if name != "epoch":
-                writer.add_scalar(name, value, self.epoch)
-        with replacing(self.run_dir / "metrics.jsonl") as file:
-            file.write_text("".join(json.dumps(r) + "\n" for r in self.metrics))
+        journal.metrics(self.metrics)
         last = self.epoch == self.config.optim.epochs
         if last or self.epoch == 1 or self.epoch % max(1, self.config.optim.epochs // 10) == 0:
-            self._pictures(writer)
+            self._pictures(journal)
         better = row["validation_loss"] < self.best
         self.best = min(self.best, row["validation_loss"])
         self._save_last()
@@ -339,24 +281,17 @@ class Trainer:
         return dict(zip(("loss", "reconstruction", "distance"), sums))
 
     @torch.no_grad()
-    def _pictures(self, writer: SummaryWriter) -> None:
-        from torchvision.transforms.functional import to_pil_image
-
+    def _pictures(self, journal: Journal) -> None:
         self.model.eval()
         generator = stream(self.config.seed, "evaluation", 1)
         image = to_float(self.validation[:32]).to(self.device)
         pairs = torch.stack([image, self.model(image, generator).image], dim=1).flatten(0, 1)
         drawn, _ = self.model.generate(64, generator)
         for name, images in (("reconstructions", pairs), ("samples", drawn)):
-            grid = make_grid(images.cpu(), nrow=8, padding=1, normalize=True, value_range=(-1, 1))
-            writer.add_image(name, grid, self.epoch)
-            with replacing(self.run_dir / "samples" / f"{name}-{self.epoch:04d}.png") as file:
-                to_pil_image(grid).resize((grid.shape[2] * 2, grid.shape[1] * 2), 0).save(
-                    file, format="PNG")
+            journal.grid(name, images, self.epoch)
         some = to_float(self.validation[:PICTURED]).to(self.device)
         for name, picture in self.model.pictures(some).items():
-            with replacing(self.run_dir / "samples" / f"{name}-{self.epoch:04d}.png") as file:
-                picture.save(file, format="PNG")
+            journal.picture(name, picture, self.epoch)
 
     # --- stopping and going on ---
 

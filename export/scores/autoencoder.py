@@ -159,7 +159,8 @@ def train_autoencoder_command(arguments: list[str]) -> int:
 
     from train.config import RunConfig, load_toml, nearest, presets
     from train.data import load_images, to_float
-    from train.trainer import pick_device, stream
+    from train.device import pick_device
+    from train.streams import stream
 
     if command.dataset not in DATASETS:
         raise UserError(f"unknown data set '{command.dataset}'"

@@ -35,7 +35,7 @@ def learning_curve(config, state: dict) -> list[Point]:
     before: list[Point] = []
     if config.start_from is not None and config.start_from.is_file():
         before = learning_curve(*load_model(config.start_from)[1:])
-    if config.model.arithmetic == "integer":
+    if config.model.integer:
         return before
     done = before[-1].epoch if before else 0
     return before + [Point(done + row["epoch"], row["validation_reconstruction"],

@@ -24,7 +24,7 @@ from train.checkpoint import load_model
 from train.config import RunConfig
 from train.models.base import Model
 from train.models.fsvae import FSVAE
-from train.trainer import stream
+from train.streams import stream
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def forms(model: Model, config: RunConfig, path: Path, seed: int, mean_square: f
     integer = None
     if config.model.kind != "fsvae":
         yield _torch_form("float", model, seed, device)
-    elif config.model.arithmetic == "integer":
+    elif config.model.integer:
         before = config.start_from
         if before is not None and before.is_file():
             yield _torch_form("float", load_model(before)[0], seed, device)
@@ -76,8 +76,7 @@ def forms(model: Model, config: RunConfig, path: Path, seed: int, mean_square: f
         net = read_net(file)
         shape = (config.model.image_channels, config.model.image_size, config.model.image_size)
         m = config.model
-        wanted = (m.lag, m.k) if m.kind != "poisson" else (0, 0)
-        if (net.image_shape, net.ticks, net.lag, net.k) != (shape, m.ticks, *wanted):
+        if (net.image_shape, net.ticks, net.lag, net.k) != (shape, m.ticks, m.lag, m.k):
             raise UserError(f"{file}: is not of {path}; export it again with export-netx")
         yield _chip_form(net, model, seed)
 

@@ -86,7 +86,7 @@ def _score(command: Command, arguments: list[str]) -> int:
     from lava_models.report.pictures import save_grid
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
-    from train.trainer import pick_device
+    from train.device import pick_device
 
     device = pick_device(command.device)
     console = make_console()
@@ -173,7 +173,7 @@ def _stages(config, state: dict, in_float: bool) -> list[tuple[int, str, str]]:
     """Stages of training, the first one first, as (how many, of what, the rest)."""
     from train.checkpoint import load_model
 
-    integer = config.model.arithmetic == "integer"
+    integer = config.model.integer
     before: list[tuple[int, str, str]] = []
     if config.start_from is not None:
         before = [(0, "", "other weights")]

@@ -28,10 +28,10 @@ from lava_models.net.netfile import NetFile
 from lava_models.net.program import MODES, schedule_for
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import encode_images
-from train.config import LossConfig
+from train.config import PoissonLoss
 from train.models.ann import AnnVae
 from train.models.poisson import SILENT_NATS, PoissonVae
-from train.trainer import stream
+from train.streams import stream
 
 BATCH = 256
 RATE_IMAGES = 256
@@ -154,7 +154,7 @@ def _loss(form: Form, test: Tensor) -> dict[str, float] | None:
     squared = kl = 0.0
     with torch.no_grad():
         for batch in test.split(BATCH):
-            loss = model.losses(model(batch.to(model.mean.device), generator), batch, LossConfig())
+            loss = model.losses(model(batch.to(model.mean.device), generator), batch, PoissonLoss())
             squared += float(loss.total - loss.distance) * len(batch) / len(test)
             kl += float(loss.distance) * len(batch) / len(test)
         silent = model.unit_divergence(test.to(model.mean.device)) < SILENT_NATS

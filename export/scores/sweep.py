@@ -144,7 +144,7 @@ def _base(command: Command):
 
     if command.model is not None:
         config = load_model(command.model)[1]
-        if config.model.kind != "fsvae" or config.model.arithmetic != "float":
+        if config.model.kind != "fsvae" or config.model.integer:
             raise UserError(f"{command.model}: a sweep starts from a float model of --model fsvae")
     else:
         shipped = presets()
@@ -194,11 +194,11 @@ def _same_settings(folder: Path, config) -> bool:
         UserError: it has others.
     """
     from train.checkpoint import load
-    from train.config import to_dict
+    from train.config import from_dict
 
-    theirs = dict(load(folder / "checkpoints" / "last.pt")["config"])
-    theirs.pop("run_dir", None)
-    if theirs != to_dict(replace(config, run_dir=None)):
+    last = folder / "checkpoints" / "last.pt"
+    theirs = from_dict(load(last)["config"], f"{last}: config")
+    if replace(theirs, run_dir=None) != replace(config, run_dir=None):
         raise UserError(f"{folder}: holds a point with other settings; choose another --out or "
                         "remove it")
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,17 +18,17 @@ from lava_models.cost.describe import describe
 from lava_models.cost.estimates import load_hardware, place
 from lava_models.loihi.board import check_for_chip
 from train.checkpoint import load_model
-from train.config import GlifConfig, ModelConfig
-from train.models.fsvae import FSVAE
+from train.config import GlifConfig, GlifVaeConfig
+from train.models.fsvae import GlifVae
 
-SMALL = ModelConfig(kind="glif", image_size=8, hidden=(4, 6), latent=6, k=4, bottleneck=(8, 12),
-                    ticks=4, threshold=0.5)
+SMALL = GlifVaeConfig(image_size=8, hidden=(4, 6), latent=6, k=4, bottleneck=(8, 12), ticks=4,
+                      threshold=0.5)
 
 
-def make(config: GlifConfig) -> FSVAE:
+def make(config: GlifConfig) -> GlifVae:
     """A model of random neuron parameters with warm statistics."""
     generator = torch.Generator().manual_seed(0)
-    model = FSVAE(ModelConfig(**{**vars(SMALL), "glif": config}), generator).train()
+    model = GlifVae(replace(SMALL, glif=config), generator).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".neuron." in name and ".norm." not in name and parameter.requires_grad:

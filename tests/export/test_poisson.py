@@ -14,13 +14,13 @@ from hw_configs import load_chip
 from lava_models import UserError, read_net
 from lava_models.reference.host_encoder import host_rates
 from train.checkpoint import load_model
-from train.config import ModelConfig, PoissonConfig
+from train.config import PoissonConfig, PoissonVaeConfig
 from train.data import load_images, to_float
 from train.models.poisson import PoissonVae
 
 
 def make(**settings) -> PoissonVae:
-    config = ModelConfig(kind="poisson", image_size=8, latent=12, hidden=(4, 6), ticks=4,
+    config = PoissonVaeConfig(image_size=8, latent=12, hidden=(4, 6), ticks=4,
                          poisson=PoissonConfig(log_rate_start=-1.0, **settings))
     return PoissonVae(config, torch.Generator().manual_seed(0))
 

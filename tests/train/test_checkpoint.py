@@ -73,3 +73,14 @@ def test_weights_that_are_not_finite(tmp_path, digits_run):
     save(tmp_path / "model.pt", state)
     with pytest.raises(UserError, match="is not finite; the training diverged"):
         load_model(tmp_path / "model.pt")
+
+
+def test_settings_of_all_models_as_older_releases_stored_them(tmp_path, digits_run):
+    """Foreign ones say nothing: model and config are those of the file without them."""
+    state = load(digits_run / "model.pt")
+    state["config"]["model"] |= {"glif": {"gates": "hard"}, "poisson": {"anneal": 0.1}}
+    save(tmp_path / "model.pt", state)
+    model, config, _ = load_model(tmp_path / "model.pt")
+    _, now, _ = load_model(digits_run / "model.pt")
+    assert config == now
+    assert model.config == config.model

@@ -8,7 +8,18 @@ import pytest
 
 from hw_configs.files import UserError
 from train.cli import parse
-from train.config import DATASETS, RunConfig, from_dict, load_toml, presets, to_dict, validate
+from train.config import (
+    DATASETS,
+    KINDS,
+    RunConfig,
+    flags_of,
+    from_dict,
+    load_toml,
+    presets,
+    run_of,
+    to_dict,
+    validate,
+)
 
 
 def test_there_is_a_preset_for_every_data_set():
@@ -95,3 +106,117 @@ def test_missing_config_file():
 def test_load_toml_keeps_the_rest():
     assert load_toml("seed = 3", "x", RunConfig(dataset="mnist")) == RunConfig(
         dataset="mnist", seed=3)
+
+
+OLD = """
+dataset = "digits"
+[model]
+kind = "{kind}"
+ticks = 3
+latent = 7
+k = 5
+threshold = 0.21
+surrogate_center = "zero"
+state_scale = 100
+arithmetic = "float"
+[model.glif]
+gates = "hard"
+[model.poisson]
+estimator = "exact"
+[loss]
+distance = "mmd"
+distance_weight = 0.5
+synop_weight = 0.0
+scheduled_sampling = "paper"
+[optim]
+epochs = 9
+"""
+"""Before each model had settings of its own, a run stored those of all."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_older_releases_stored_still_loads(tmp_path, kind):
+    (tmp_path / "config.toml").write_text(OLD.format(kind=kind))
+    resumed = parse(["--run-dir", str(tmp_path), "--resume"])
+    config = resumed.run
+    validate(config)
+    assert resumed.model == config.model.kind == kind
+    assert (config.model.latent, config.loss.weight, config.optim.epochs) == (7, 0.5, 9)
+    assert config.model.ticks == (1 if kind == "ann" else 3)
+    assert config.model.k == (5 if kind in ("fsvae", "glif") else 0)
+    if kind == "glif":
+        assert config.model.glif.gates == "hard"
+    if kind == "poisson":
+        assert config.model.poisson.estimator == "exact"
+    stored = to_dict(config)
+    assert from_dict(stored, "x") == config
+    assert ("poisson" in stored["model"]) == (kind == "poisson")
+    with pytest.raises(UserError, match="unknown setting 'model.latnet'"):
+        from_dict({"model": {"latnet": 1}}, "x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_setting_of_another_model_is_refused_by_name(kind):
+    for other in KINDS:
+        for flag in flags_of(other) - flags_of(kind):
+            with pytest.raises(UserError, match=f"^{flag}: is no setting of --model {kind}; it "):
+                parse(["--model", kind, flag, "1"])
+
+
+@pytest.mark.parametrize(("arguments", "owners"), [
+    (["--model", "poisson", "--keep", ".5"], "fsvae and glif"),
+    (["--model", "poisson", "--arithmetic", "integer"], "fsvae"),
+    (["--model", "ann", "--arithmetic=integer"], "fsvae"),
+    (["--model", "ann", "--ticks", "4"], "fsvae and glif and poisson"),
+    (["--model", "glif", "--surrogate_center", "zero"], "fsvae"),
+    (["--chip-safe"], "glif"),
+])
+def test_refusal_names_the_models_that_have_it(arguments, owners):
+    with pytest.raises(UserError, match=f"it belongs to --model {owners}$"):
+        parse(arguments)
+
+
+def test_file_with_a_setting_of_another_model(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text('[model]\nkind = "poisson"\nkeep = 0.5\n')
+    with pytest.raises(UserError, match="my.toml: 'model.keep' is no setting of --model poisson; "
+                                        "it belongs to --model fsvae and glif$"):
+        parse(["--config", str(file)])
+    assert parse(["--config", str(file), "--model", "glif"]).run.model.keep == 0.5
+    file.write_text('[model.glif]\nchip_safe = true\n')
+    with pytest.raises(UserError, match="'model.glif' is no setting of --model fsvae; it belongs"):
+        parse(["--config", str(file)])
+    file.write_text('model = 3\n')
+    with pytest.raises(UserError, match="model = 3, expected a section"):
+        parse(["--config", str(file)])
+    file.write_text('[model]\nkind = "fsave"\n')
+    with pytest.raises(UserError, match="model.kind = 'fsave', expected one of fsvae, glif"):
+        parse(["--config", str(file)])
+
+
+def test_help_shows_the_model_s_own_settings(capsys):
+    for kind in KINDS:
+        with pytest.raises(SystemExit):
+            parse(["--model", kind, "--help"])
+        shown = capsys.readouterr().out
+        for flag in set.union(*map(flags_of, KINDS)):
+            assert (f" {flag} " in shown.replace("\n", " ")) == (flag in flags_of(kind)), flag
+
+
+def test_default_weights_are_the_models_own():
+    weights = {kind: run_of(kind).loss.weight for kind in KINDS}
+    assert weights == {"fsvae": 1.0, "glif": 1.0, "poisson": 1.0, "ann": 1 / 240}
+    loss = dataclasses.replace(run_of("fsvae").loss, distance="kld")
+    assert loss.weight == 1e-4
+    assert dataclasses.replace(loss, distance_weight=0.0).weight == 0.0
+
+
+def test_resume_keeps_the_model(tmp_path):
+    (tmp_path / "config.toml").write_text('[model]\nkind = "ann"\n')
+    with pytest.raises(UserError, match="--model glif: .*config.toml is of --model ann"):
+        parse(["--run-dir", str(tmp_path), "--resume", "--model", "glif"])
+
+
+def test_loss_of_another_model():
+    with pytest.raises(TypeError, match="--model ann takes AnnLoss, not SpikingLoss"):
+        RunConfig(model=run_of("ann").model)

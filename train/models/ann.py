@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from train.config import LossConfig, ModelConfig
+from train.config import AnnConfig, AnnLoss, LossConfig
 from train.models.base import Model
 from train.models.losses import Losses, gaussian_kld
 from train.models.resample import down_block, up_block
@@ -34,11 +34,11 @@ class AnnVae(Model):
     """Images -> mean and variance -> z ~ N -> images, all in one step.
 
     Args:
-        config: its image size, `hidden` and `latent` count; what is about spikes does not.
+        config: its layers.
         generator: draws the initial weights.
     """
 
-    def _build(self, c: ModelConfig) -> None:
+    def _build(self, c: AnnConfig) -> None:
         side = c.image_size >> len(c.hidden)
         self.bottom = (c.hidden[-1], side, side)
         flat = c.hidden[-1] * side * side
@@ -66,12 +66,11 @@ class AnnVae(Model):
         z = mean + self._noise(len(image), generator) * (log_variance / 2).exp()
         return Output(self.decode(z), mean, log_variance)
 
-    def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
+    def losses(self, output: Output, image: Tensor, config: AnnLoss) -> Losses:
         """Loss of one batch of images (N, C, H, W)."""
         distance = gaussian_kld(output.mean, output.log_variance).sum(dim=1).mean()
         reconstruction = F.mse_loss(output.image, image)
-        return Losses(reconstruction + config.weight_for("ann") * distance, reconstruction,
-                      distance)
+        return Losses(reconstruction + config.weight * distance, reconstruction, distance)
 
     @torch.no_grad()
     def generate(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:

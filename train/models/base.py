@@ -63,6 +63,21 @@ class Model(nn.Module, ABC):
             raise UserError(f"--model {self.config.kind}: trains in one process; start it without "
                             "torchrun")
 
+    def check_ready(self) -> None:
+        """See that it can train.
+
+        Raises:
+            UserError: something that is no setting is still missing.
+        """
+
+    def neurons(self) -> str:
+        """What runs its neurons, for people."""
+        return "none"
+
+    def undecayed(self) -> set[nn.Parameter]:
+        """Parameters that weight decay leaves alone."""
+        return set()
+
     def look_at(self, images: Tensor) -> None:
         """Take statistics of all training images, uint8 (N, C, H, W), that belong to the model."""
 

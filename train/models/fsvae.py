@@ -8,14 +8,16 @@ in [-1, 1]. All randomness comes from the torch.Generator passed in.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 
-from train.config import LossConfig, ModelConfig
+from hw_configs.files import UserError
+from train.config import FsvaeConfig, GlifVaeConfig, LossConfig, SpikingConfig, SpikingLoss
 from train.layers.blocks import Conv, ConvT, Dense, Readout
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
@@ -27,6 +29,8 @@ from train.parallel import Ranks
 
 LOOP_DEPTH = 4
 """Timesteps from z back to z on the chip: three layers and the selection."""
+READOUT_SCALE = FsvaeConfig.state_scale
+"""SLAYER's scale of a readout beside gated neurons."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,28 @@ class Output:
 
 
 class FSVAE(Model):
-    """See the module's docstring; `config` holds every constant. With `kind` "glif", its neurons
-    are gated (train.layers.glif)."""
+    """See the module's docstring; `config` holds every constant."""
 
-    def _build(self, c: ModelConfig) -> None:
-        self.ranks = Ranks()
+    def _lif(self, c: FsvaeConfig, keep: float, norm: TdBN | None) -> Lif:
+        """Neurons that keep so much of their membrane per tick."""
         center = c.threshold if c.surrogate_center == "threshold" else 0.0
         surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
+        kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag) if c.integer else Lif
+        return kind(c.threshold, keep, c.state_scale, surrogate, c.reset_gradient, norm)
 
-        kind = Lif
-        if c.arithmetic == "integer":
-            kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag)
+    def _neuron(self, c: FsvaeConfig, channels: int, norm: TdBN) -> Lif | Glif:
+        """The neurons of a layer that fires."""
+        return self._lif(c, c.keep, norm)
+
+    def _readout(self, c: FsvaeConfig) -> Lif:
+        """The membranes that are read and never fire."""
+        return self._lif(c, c.readout_keep, None)
+
+    def _build(self, c: SpikingConfig) -> None:
+        self.ranks = Ranks()
 
         def lif(channels: int, alpha: float = 1.0) -> Lif | Glif:
-            norm = TdBN(channels, alpha * c.threshold)
-            if c.kind == "glif":
-                return Glif(channels, c.ticks, c.glif, c.keep, c.threshold,
-                            replace(surrogate, center=0.0), norm)
-            return kind(c.threshold, c.keep, c.state_scale, surrogate, c.reset_gradient, norm)
+            return self._neuron(c, channels, TdBN(channels, alpha * c.threshold))
 
         side = c.image_size >> len(c.hidden)
         self.bottom = (c.hidden[-1], side, side)
@@ -74,13 +82,31 @@ class FSVAE(Model):
         self.posterior = Autoregressive(2 * c.latent, ends, lambda n: lif(n, c.latent_gain))
         self.prior = Autoregressive(c.latent, ends, lambda n: lif(n, c.latent_gain))
         up = (*c.hidden[::-1], c.hidden[0])
-        readout = kind(c.threshold, c.readout_keep, c.state_scale, surrogate, c.reset_gradient)
         self.decoder = nn.ModuleList(
             [Dense(c.latent, flat, lif(flat))]
             + [ConvT(i, o, lif(o)) for i, o in zip(up, up[1:])]
-            + [Readout(up[-1], c.image_channels, readout)])
+            + [Readout(up[-1], c.image_channels, self._readout(c))])
         with torch.no_grad():
             self.decoder[-1].synapse.weight.mul_(c.readout_init)
+
+    def check_ready(self) -> None:
+        if self.config.integer and not self.decoder[-1].neuron.scale:
+            raise UserError("--arithmetic integer: needs scales for its integers, which "
+                            "finetune-fsvae chooses from a trained float model")
+
+    def neurons(self) -> str:
+        probe = torch.zeros(1, device=self.decoder[-1].bias.device)
+        return ("compiled loops" if self.decoder[0].neuron.runs_compiled(probe)
+                else "PyTorch operators")
+
+    def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """(name, block) of all layers of the four parts, in the order and by the names of the
+        exported file: encoder.0 to the readout."""
+        parts = {"encoder": self.encoder, "posterior": self.posterior.layers,
+                 "prior": self.prior.layers, "decoder": self.decoder}
+        for part, blocks in parts.items():
+            for i, block in enumerate(blocks):
+                yield f"{part}.{i}", block
 
     # --- the four parts ---
 
@@ -184,7 +210,7 @@ class FSVAE(Model):
         zeta = self.posterior(torch.cat([features, self._shifted(drawn)], dim=-1))
         return zeta, self.pick(zeta, choice)
 
-    def _schedule(self, fed: Tensor, loss: LossConfig, chance: float, generator: Generator):
+    def _schedule(self, fed: Tensor, loss: SpikingLoss, chance: float, generator: Generator):
         """Replace some of the prior's inputs (T, N, C) by what it would have fed itself."""
         c = self.config
         device, whole = generator.device, fed.shape[1] * self.ranks.size
@@ -211,13 +237,13 @@ class FSVAE(Model):
                     own.append(self.pick(zeta, choice[t]))
         return torch.stack(inputs)
 
-    def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
+    def losses(self, output: Output, image: Tensor, config: SpikingLoss) -> Losses:
         """Loss of one batch of images (N, C, H, W)."""
         rates = (z.unflatten(-1, (-1, self.config.k)).mean(-1)
                  for z in (output.posterior, output.prior))
         distance = mmd(*rates, config.synapse_time) if config.distance == "mmd" else kld(*rates)
         reconstruction = torch.mean((output.image - image) ** 2)
-        total = reconstruction + config.weight_for(self.config.kind) * distance
+        total = reconstruction + config.weight * distance
         return Losses(total, reconstruction, distance)
 
     @torch.no_grad()
@@ -239,6 +265,23 @@ class FSVAE(Model):
             self.decode(z)
         for norm in norms:
             norm.momentum = TdBN.momentum
+
+
+class GlifVae(FSVAE):
+    """The same with gated neurons (train.layers.glif)."""
+
+    def _neuron(self, c: GlifVaeConfig, channels: int, norm: TdBN) -> Glif:
+        surrogate = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
+        return Glif(channels, c.ticks, c.glif, c.keep, c.threshold, surrogate, norm)
+
+    def _readout(self, c: GlifVaeConfig) -> Lif:
+        # It never fires: of all these only the share kept counts.
+        never = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
+        return Lif(c.threshold, c.readout_keep, READOUT_SCALE, never, "through")
+
+    def undecayed(self) -> set[nn.Parameter]:
+        """What the gated neurons learn, which weight decay would draw to the middle of a gate."""
+        return {p for m in self.modules() if isinstance(m, Glif) for p in m.parameters(False)}
 
 
 class _PickForAll(torch.autograd.Function):

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import stats
 from torch import Generator, Tensor, nn
 
-from train.config import LossConfig, ModelConfig
+from train.config import LossConfig, PoissonLoss, PoissonVaeConfig
 from train.models.base import Model
 from train.models.losses import Losses, gaussian_kld
 from train.models.resample import down_block
@@ -96,7 +96,7 @@ class PoissonVae(Model):
         generator: draws the initial weights.
     """
 
-    def _build(self, c: ModelConfig) -> None:
+    def _build(self, c: PoissonVaeConfig) -> None:
         p = c.poisson
         self.gaussian = p.distribution == "gaussian"
         self.shape = (c.image_channels, c.image_size, c.image_size)
@@ -120,6 +120,9 @@ class PoissonVae(Model):
         self.register_buffer("mean", torch.zeros(pixels))
         self.register_buffer("whiten", torch.eye(pixels) if p.whiten else torch.zeros(0))
         self.temperature, self.beta = p.temperature_end, 1.0
+
+    def neurons(self) -> str:
+        return "in the latents only"
 
     def anneal(self, done: float) -> None:
         p = self.config.poisson
@@ -201,11 +204,11 @@ class PoissonVae(Model):
         return torch.poisson(rate.detach().to(generator.device), generator=generator
                              ).to(rate.device)
 
-    def losses(self, output: Output, image: Tensor, config: LossConfig) -> Losses:
+    def losses(self, output: Output, image: Tensor, config: PoissonLoss) -> Losses:
         """Loss of one batch of images: squared error summed over pixels + beta KL."""
         squared = (output.pixels - output.target).square().sum(dim=1) + output.excess
         kld = output.kld.sum(dim=1).mean()
-        beta = config.weight_for("poisson") * (self.beta if self.training else 1.0)
+        beta = config.weight * (self.beta if self.training else 1.0)
         pixels = output.target.shape[1]
         # Pixels in [-1, 1] are twice as far apart as in [0, 1].
         unit = 1 if self.config.poisson.whiten else 4

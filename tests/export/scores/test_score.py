@@ -22,11 +22,11 @@ from lava_models.reference.rule30 import ChipBits
 from train.activity import Activity, fan_out, neuron_counts, recording, synops
 from train.checkpoint import load_model
 from train.cli import train_command
-from train.config import ModelConfig
+from train.config import AnnConfig, FsvaeConfig, SpikingLoss
 from train.models.ann import AnnVae
 from train.models.fsvae import FSVAE
 
-PAPER = FSVAE(ModelConfig(), torch.Generator().manual_seed(0)).eval()
+PAPER = FSVAE(FsvaeConfig(), torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -257,22 +257,20 @@ def test_synops_equal_those_of_the_chip(scored):
 
 def test_ann():
     """1 180 641 parameters; 1.02e7 multiply-accumulates without borders, fewer with them."""
-    model = AnnVae(ModelConfig(kind="ann"))
+    model = AnnVae(AnnConfig())
     assert sum(p.numel() for p in model.parameters()) == 1180641
     assert 8e6 < ann_operations(model, "reconstruct").multiplies < 1.02e7
     assert ann_operations(model, "generate").multiplies < 6e6
 
 
 def test_recording_hears_every_layer_once():
-    model = FSVAE(ModelConfig(image_size=8, hidden=(4, 8), latent=6, k=4, bottleneck=(8, 8),
+    model = FSVAE(FsvaeConfig(image_size=8, hidden=(4, 8), latent=6, k=4, bottleneck=(8, 8),
                               ticks=5), torch.Generator().manual_seed(0)).train()
     image = torch.rand(3, 1, 8, 8) * 2 - 1
     generator = torch.Generator().manual_seed(1)
     model.calibrate(image, generator)
-    from train.config import LossConfig
-
     with recording(model) as heard:
-        output = model(image, generator, LossConfig(scheduled_first_tick=1), chance=1.0)
+        output = model(image, generator, SpikingLoss(scheduled_first_tick=1), chance=1.0)
     assert set(heard.spikes) == set(neuron_counts(model))
     assert torch.equal(heard.spikes["selection"], output.latents.sum((0, 1)))
     assert torch.equal(heard.spikes["posterior.2"], output.posterior.sum((0, 1)))

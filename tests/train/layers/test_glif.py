@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from hw_configs.files import UserError
-from train.config import GlifConfig, ModelConfig, RunConfig, load_toml, presets, validate
+from train.config import (
+    GlifConfig,
+    GlifVaeConfig,
+    RunConfig,
+    SpikingLoss,
+    load_toml,
+    presets,
+    run_of,
+    validate,
+)
 from train.layers.glif import Glif
 from train.layers.neuron import Lif, Surrogate
 from train.layers.norm import TdBN
-from train.models.fsvae import FSVAE
+from train.models.fsvae import GlifVae
 
 T, N, C = 5, 7, 4
 DEFAULT = GlifConfig()
@@ -141,9 +150,9 @@ def test_chip_safe_has_one_decay_leak_and_threshold_per_layer_and_nothing_else()
 
 @pytest.mark.parametrize("ticks, total, neurons", [(3, 6784931, 103360), (5, 6805603, 124032)])
 def test_parameters_of_the_celeba_network_are_the_published_ones(ticks, total, neurons):
-    c = load_toml(presets()["celeba"].read_text(), "celeba", RunConfig())
+    c = load_toml(presets()["celeba"].read_text(), "celeba", run_of("glif"))
     c = load_toml(presets("models")["glif"].read_text(), "glif", c).model
-    model = FSVAE(dataclasses.replace(c, kind="glif", ticks=ticks))
+    model = GlifVae(dataclasses.replace(c, ticks=ticks))
     gated = sum(p.numel() for m in model.modules() if isinstance(m, Glif)
                 for p in m.parameters(False))
     assert gated == neurons
@@ -157,10 +166,9 @@ def test_frozen_parameters_stay_and_learned_ones_move_without_decay():
     from train.trainer import make_optimizer
 
     for parameters in ("frozen", "learned"):
-        config = ModelConfig(kind="glif", glif=GlifConfig(parameters=parameters), image_size=8,
-                             hidden=(4, 4), latent=4, k=2, bottleneck=(4, 4), ticks=3,
-                             threshold=0.5)
-        model = FSVAE(config, torch.Generator().manual_seed(0))
+        config = GlifVaeConfig(glif=GlifConfig(parameters=parameters), image_size=8, hidden=(4, 4),
+                               latent=4, k=2, bottleneck=(4, 4), ticks=3, threshold=0.5)
+        model = GlifVae(config, torch.Generator().manual_seed(0))
         optimizer = make_optimizer(model, OptimConfig(weight_decay=0.1))
         own = {p for m in model.modules() if isinstance(m, Glif) for p in m.parameters(False)}
         decayed = {p for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
@@ -176,21 +184,20 @@ def test_frozen_parameters_stay_and_learned_ones_move_without_decay():
 
 
 @pytest.mark.parametrize("changes, said", [
-    ({"kind": "fsvae", "glif": GlifConfig(chip_safe=True)}, "gated neurons"),
-    ({"kind": "glif", "threshold": 1.0}, "between 0 and 1"),
-    ({"kind": "glif", "threshold": 0.5, "glif": GlifConfig(parameters="lif", chip_safe=True)},
+    ({"threshold": 1.0}, "between 0 and 1"),
+    ({"threshold": 0.5, "glif": GlifConfig(parameters="lif", chip_safe=True)},
      "learned with --chip-safe"),
 ])
 def test_settings_that_do_not_go_together_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
-        validate(RunConfig(model=ModelConfig(**changes)))
+        validate(RunConfig(model=GlifVaeConfig(**changes), loss=SpikingLoss()))
 
 
 def test_readout_of_the_glif_vae_s_code():
     """A leaky sum of tanh, a tick at a time."""
-    config = ModelConfig(kind="glif", image_size=8, hidden=(4, 4), latent=4, k=2, bottleneck=(4, 4),
-                         ticks=3, threshold=0.5, readout="tanh-per-tick")
-    model = FSVAE(config, torch.Generator().manual_seed(0)).eval()
+    config = GlifVaeConfig(image_size=8, hidden=(4, 4), latent=4, k=2, bottleneck=(4, 4), ticks=3,
+                           threshold=0.5, readout="tanh-per-tick")
+    model = GlifVae(config, torch.Generator().manual_seed(0)).eval()
     *_, readout = model.decoder
     x = torch.randint(0, 2, (3, 2, 4, 8, 8), generator=torch.Generator().manual_seed(1)).float()
     u = 0.0

@@ -12,7 +12,7 @@ from export.translate import translate
 from hw_configs import load_chip
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, encode_images
-from train.config import ModelConfig
+from train.config import FsvaeConfig, SpikingLoss
 from train.layers.integers import IntegerLif
 from train.layers.neuron import Lif, Surrogate
 from train.models.fsvae import FSVAE
@@ -23,10 +23,10 @@ def _models(lag: int) -> tuple[FSVAE, FSVAE]:
     settings = dict(image_size=16, hidden=(8, 16), latent=12, k=4, bottleneck=(16, 24), ticks=6,
                     lag=lag, surrogate="triangle", surrogate_center="threshold")
     generator = torch.Generator().manual_seed(lag)
-    model = FSVAE(ModelConfig(**settings), generator).train()
+    model = FSVAE(FsvaeConfig(**settings), generator).train()
     image = torch.rand(32, 1, 16, 16, generator=generator) * 2 - 1
     model.calibrate(image, generator)
-    twin = FSVAE(ModelConfig(**settings, arithmetic="integer"))
+    twin = FSVAE(FsvaeConfig(**settings, arithmetic="integer"))
     twin.load_state_dict(model.state_dict(), strict=False)
     model.eval()
     set_scales(twin, model, 0.9, float(image.square().mean()))
@@ -111,9 +111,7 @@ def test_gradient_is_that_of_the_float_model():
 
 
 def _loss():
-    from train.config import LossConfig
-
-    return LossConfig()
+    return SpikingLoss()
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from train.config import LossConfig, ModelConfig, RunConfig, load_toml, presets
+from train.config import FsvaeConfig, RunConfig, SpikingLoss, load_toml, presets
 from train.models.fsvae import FSVAE
 
-SMALL = ModelConfig(image_size=16, hidden=(4, 8), latent=6, k=4, bottleneck=(8, 12), ticks=5)
+SMALL = FsvaeConfig(image_size=16, hidden=(4, 8), latent=6, k=4, bottleneck=(8, 12), ticks=5)
 
 
 def _generator(seed=0):
@@ -39,7 +39,7 @@ def test_parameter_counts(preset, total, flat):
 
 
 def test_layer_shapes_of_the_paper():
-    model = FSVAE(ModelConfig(), _generator()).eval()
+    model = FSVAE(FsvaeConfig(), _generator()).eval()
     shapes = []
     for part in (model.encoder, model.posterior.layers, model.prior.layers, model.decoder):
         for block in part:
@@ -101,7 +101,7 @@ def test_gradient_reaches_everything(posterior):
     import dataclasses
 
     model, image = _warm(dataclasses.replace(SMALL, posterior=posterior))
-    out = model(image, _generator(), LossConfig(), 0.3)
+    out = model(image, _generator(), SpikingLoss(), 0.3)
     out.image.square().mean().backward(retain_graph=True)
     assert all(p.grad is None for p in model.prior.parameters())
     for part in (model.encoder, model.posterior, model.decoder):
@@ -116,7 +116,7 @@ def test_gradient_reaches_everything(posterior):
 def test_scheduled_sampling_changes_only_late_inputs():
     model, image = _warm()
     fed = torch.zeros(SMALL.ticks, 8, SMALL.latent)
-    loss = LossConfig(scheduled_sampling="code", scheduled_first_tick=3)
+    loss = SpikingLoss(scheduled_sampling="code", scheduled_first_tick=3)
     changed = model._schedule(fed, loss, 1.0, _generator())
     assert torch.equal(changed[:3], fed[:3])
     assert changed[3:].sum() > 0

@@ -11,7 +11,14 @@ from scipy import stats
 
 from hw_configs.files import UserError
 from train.cli import parse
-from train.config import LossConfig, ModelConfig, PoissonConfig, RunConfig, validate
+from train.config import (
+    FsvaeConfig,
+    PoissonConfig,
+    PoissonLoss,
+    PoissonVaeConfig,
+    RunConfig,
+    validate,
+)
 from train.data import load_images
 from train.models.losses import gaussian_kld
 from train.models.poisson import PoissonVae, poisson_kld, sample_counts, soft_clamp, window
@@ -21,8 +28,8 @@ LEVEL = 1e-4
 
 
 def make(seed: int = 0, **poisson) -> PoissonVae:
-    config = ModelConfig(kind="poisson", image_size=8, latent=12, hidden=(4,),
-                         poisson=PoissonConfig(**{"log_rate_start": 1.0, **poisson}))
+    config = PoissonVaeConfig(image_size=8, latent=12, hidden=(4,),
+                              poisson=PoissonConfig(**{"log_rate_start": 1.0, **poisson}))
     return PoissonVae(config, torch.Generator().manual_seed(seed))
 
 
@@ -70,7 +77,7 @@ def test_kl_divergence_is_the_one_between_poisson_distributions():
 
 
 def test_exact_loss_is_the_expectation_of_the_sampled_one():
-    model, x, loss = make(estimator="exact").train(), images(64), LossConfig()
+    model, x, loss = make(estimator="exact").train(), images(64), PoissonLoss()
     generator = torch.Generator().manual_seed(4)
     exact = model.losses(model(x, generator), x, loss)
     model.eval()
@@ -84,7 +91,7 @@ def test_exact_loss_is_the_expectation_of_the_sampled_one():
 def test_loss_is_squared_error_in_0_to_1_plus_beta_kl():
     model, x = make().eval(), images(5)
     output = model(x, torch.Generator().manual_seed(5))
-    loss = model.losses(output, x, LossConfig(distance_weight=0.5))
+    loss = model.losses(output, x, PoissonLoss(distance_weight=0.5))
     squared = ((output.pixels - (x.flatten(1) + 1) / 2) ** 2).sum(1).mean()
     assert float(loss.total) == pytest.approx(float(squared + 0.5 * loss.distance), rel=1e-5)
     assert float(loss.reconstruction) == pytest.approx(float(4 * squared / 64), rel=1e-5)
@@ -113,7 +120,7 @@ def test_every_kind_learns(settings):
     losses = []
     for step in range(100):
         model.anneal(step / 100)
-        loss = model.losses(model(x, generator), x, LossConfig())
+        loss = model.losses(model(x, generator), x, PoissonLoss())
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
@@ -124,7 +131,7 @@ def test_every_kind_learns(settings):
 def test_gaussian_kld_is_the_shared_one():
     model, x = make(distribution="gaussian").eval(), images(5)
     mean, log_variance = model.encoder(model.to_pixels(x).unflatten(1, model.shape)).chunk(2, 1)
-    loss = model.losses(model(x, torch.Generator().manual_seed(7)), x, LossConfig())
+    loss = model.losses(model(x, torch.Generator().manual_seed(7)), x, PoissonLoss())
     torch.testing.assert_close(loss.distance, gaussian_kld(mean, log_variance).sum(1).mean())
 
 
@@ -178,7 +185,7 @@ def test_crops_are_squares_of_the_image_at_places_that_stay(tmp_path):
     for i in range(10):
         Image.fromarray(big).save(tmp_path / f"{i}.png")
     config = RunConfig(dataset="folder", data_dir=tmp_path, crops=3,
-                       model=ModelConfig(image_size=6))
+                       model=FsvaeConfig(image_size=6))
     first = load_images(config, "train")
     assert first.shape == (27, 1, 6, 6) and torch.equal(first, load_images(config, "train"))
     windows = np.lib.stride_tricks.sliding_window_view(big, (6, 6)).reshape(-1, 6, 6)
@@ -196,4 +203,5 @@ def test_crops_are_squares_of_the_image_at_places_that_stay(tmp_path):
 ])
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
-        validate(RunConfig(model=ModelConfig(kind="poisson", poisson=PoissonConfig(**settings))))
+        validate(RunConfig(model=PoissonVaeConfig(poisson=PoissonConfig(**settings)),
+                           loss=PoissonLoss()))
