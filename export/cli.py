@@ -11,8 +11,20 @@ import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hw_configs.files import UserError, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from export.prove import DeploymentError
+    from export.translate import Translation
+    from lava_models.graph.compare import Comparison
+    from lava_models.net.netfile import NetFile
+    from train.config import ModelConfig, RunConfig
+    from train.models.base import Model
 
 
 def main() -> None:
@@ -59,18 +71,15 @@ def export_command(arguments: list[str]) -> int:
     if command.prove < 1 or command.images < command.prove:
         raise UserError(f"--prove {command.prove} --images {command.images}: expected at least 1, "
                         "and as many images as proofs")
-    # Heavy imports late, so that --help is quick.
-    from rich.progress import Progress
+    return _export(command, arguments)
 
-    from export.prove import deployment_error, prove
+
+def _export(command: Command, arguments: list[str]) -> int:
+    """Translate the model, prove the file beside its place, put it there."""
+    # Heavy imports late, so that --help is quick.
     from export.table import layer_table
-    from export.translate import default_random_bits, translate
-    from hw_configs import load_chip
     from lava_models.commands.console import make_console
-    from lava_models.net.hdf5 import read_net, write_net
-    from lava_models.net.netfile import NetFile
-    from train.checkpoint import load_model, provenance
-    from train.config import SpikingConfig
+    from train.checkpoint import load_model
     from train.data import load_images, to_float
 
     console = make_console()
@@ -79,67 +88,128 @@ def export_command(arguments: list[str]) -> int:
         config = replace(config, data_dir=command.data_dir)
     images = to_float(load_images(config, "test", command.images)).numpy()
     seen = to_float(load_images(config, "train", SEEN)).numpy()
-    if config.model.kind == "ann":
-        raise UserError(f"{command.model}: a model of --model ann does not spike; export-netx "
-                        "takes --model fsvae, glif and poisson")
-    if isinstance(config.model, SpikingConfig) and (
-            config.model.readout == "tanh-per-tick"):
-        raise UserError(f"{command.model}: --readout tanh-per-tick: no neuron takes a tanh at "
-                        "every tick; export-netx takes tanh-of-sum")
+    _check_model(command.model, config.model)
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
     out = command.out or command.model.with_name("model.net")
     console.print(f"exporting {command.model} (epoch {state['epoch']}, {config.dataset}) -> {out}")
-
-    bits = command.random_bits or default_random_bits(config.model)
-    origin = {"exported": provenance(["export-netx", *arguments]), "trained": state["provenance"],
-              "model_sha256": hashlib.sha256(command.model.read_bytes()).hexdigest(),
-              "dataset": config.dataset, "epoch": state["epoch"]}
-    translation = translate(model, load_chip(), random_bits=bits,
-                            images=seen, provenance=origin)
+    translation = _translated(command, arguments, model, config, state, seen)
     console.print(layer_table(translation))
 
     candidate = out.with_name(f".{out.name}.{os.getpid()}.unproven")
     try:
-        write_net(translation.net, candidate)
-        net = read_net(candidate)
-        for field in fields(NetFile):
-            if not _same(getattr(net, field.name), getattr(translation.net, field.name)):
-                raise UserError(f"{out}: '{field.name}' did not survive writing and reading; "
-                                "not written")
-        with Progress(console=console, transient=True) as progress:
-            error_task = progress.add_task("reconstruction error, float and integer", total=None)
-            draws = max(1, -(-256 // len(images)))
-            error = deployment_error(model, net, images, command.seed, draws,
-                                     lambda: progress.advance(error_task))
-            progress.remove_task(error_task)
-            tasks = {}
-
-            def on_step(mode: str, done: int, total: int) -> None:
-                if mode not in tasks:
-                    tasks[mode] = progress.add_task(f"proof on Lava ({mode}), timesteps")
-                progress.update(tasks[mode], completed=done, total=total)
-
-            verdicts = prove(net, images, command.prove, command.seed, on_step)
+        net = _written(translation.net, candidate, out)
+        error, verdicts = _measured(command, model, net, images, console)
         before = "as trained" if config.model.integer else "float"
-        console.print(f"reconstruction error (mean squared, [-1, 1], {error.images} test images x "
-                      f"{error.draws} draws): {before} {error.float_model:.5f}, integer "
-                      f"{error.integer:.5f} ({error.change:+.1%})")
-        for mode, verdict in verdicts.items():
-            console.print(f"Lava (stock processes, CPU simulator) against the reference, {mode}, "
-                          f"{command.prove} samples: {verdict}")
+        _print_proof(console, error, before, verdicts, command.prove)
         if not all(v.equal for v in verdicts.values()):
             console.print(f"verdict: NO. {out} was not written; nothing of yours was changed")
             return 1
-        try:
-            os.replace(candidate, out)
-        except OSError as error:
-            raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+        _put_in_place(candidate, out)
     finally:
         candidate.unlink(missing_ok=True)
     console.print(f"verdict: equal. {out} ({out.stat().st_size / 2**20:.1f} MiB)")
     console.print(f"next: run-lava {out}")
     return 0
+
+
+def _check_model(path: Path, model: ModelConfig) -> None:
+    """Raises:
+        UserError: a model that no chip runs.
+    """
+    from train.config import SpikingConfig
+
+    if model.kind == "ann":
+        raise UserError(f"{path}: a model of --model ann does not spike; export-netx "
+                        "takes --model fsvae, glif and poisson")
+    if isinstance(model, SpikingConfig) and model.readout == "tanh-per-tick":
+        raise UserError(f"{path}: --readout tanh-per-tick: no neuron takes a tanh at "
+                        "every tick; export-netx takes tanh-of-sum")
+
+
+def _translated(command: Command, arguments: list[str], model: Model, config: RunConfig,
+                state: dict, seen: np.ndarray) -> Translation:
+    """The model as integers, with where it came from.
+
+    Args:
+        state: of model.pt.
+        seen: training images (N, C, H, W) in [-1, 1].
+    """
+    from export.translate import default_random_bits, translate
+    from hw_configs import load_chip
+    from train.checkpoint import provenance
+
+    bits = command.random_bits or default_random_bits(config.model)
+    origin = {"exported": provenance(["export-netx", *arguments]), "trained": state["provenance"],
+              "model_sha256": hashlib.sha256(command.model.read_bytes()).hexdigest(),
+              "dataset": config.dataset, "epoch": state["epoch"]}
+    return translate(model, load_chip(), random_bits=bits, images=seen, provenance=origin)
+
+
+def _written(net: NetFile, candidate: Path, out: Path) -> NetFile:
+    """Write a network to `candidate`; what is read back.
+
+    Raises:
+        UserError: a field is not what it was.
+    """
+    from lava_models.net.hdf5 import read_net, write_net
+
+    write_net(net, candidate)
+    read = read_net(candidate)
+    for field in fields(read):
+        if not _same(getattr(read, field.name), getattr(net, field.name)):
+            raise UserError(f"{out}: '{field.name}' did not survive writing and reading; "
+                            "not written")
+    return read
+
+
+def _measured(command: Command, model: Model, net: NetFile, images: np.ndarray, console: Console
+              ) -> tuple[DeploymentError, dict[str, Comparison]]:
+    """The reconstruction error before and after, and the proof per mode; both show progress."""
+    from rich.progress import Progress
+
+    from export.prove import deployment_error, prove
+
+    with Progress(console=console, transient=True) as progress:
+        error_task = progress.add_task("reconstruction error, float and integer", total=None)
+        draws = max(1, -(-256 // len(images)))
+        error = deployment_error(model, net, images, command.seed, draws,
+                                 lambda: progress.advance(error_task))
+        progress.remove_task(error_task)
+        tasks = {}
+
+        def on_step(mode: str, done: int, total: int) -> None:
+            if mode not in tasks:
+                tasks[mode] = progress.add_task(f"proof on Lava ({mode}), timesteps")
+            progress.update(tasks[mode], completed=done, total=total)
+
+        return error, prove(net, images, command.prove, command.seed, on_step)
+
+
+def _print_proof(console: Console, error: DeploymentError, before: str,
+                 verdicts: dict[str, Comparison], samples: int) -> None:
+    """Print what `_measured` found.
+
+    Args:
+        before: what the integers are compared with.
+        samples: of the proof, per mode.
+    """
+    console.print(f"reconstruction error (mean squared, [-1, 1], {error.images} test images x "
+                  f"{error.draws} draws): {before} {error.float_model:.5f}, integer "
+                  f"{error.integer:.5f} ({error.change:+.1%})")
+    for mode, verdict in verdicts.items():
+        console.print(f"Lava (stock processes, CPU simulator) against the reference, {mode}, "
+                      f"{samples} samples: {verdict}")
+
+
+def _put_in_place(candidate: Path, out: Path) -> None:
+    """Raises:
+        UserError: `out` cannot be written.
+    """
+    try:
+        os.replace(candidate, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
 
 
 def _same(a, b) -> bool:

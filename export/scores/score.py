@@ -10,11 +10,23 @@ is the integer reference running model.net with the chip's own random bits: its 
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, check_writable, run_command
+from hw_configs.files import UserError, check_writable, replacing, run_command
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+    from torch import Tensor
+
+    from export.scores.distances import Frechet, Inception
+    from export.scores.scoring import Scores
+    from train.config import RunConfig
+    from train.models.base import Model
 
 SHOWN = 64
 """Generated images in a form's picture."""
@@ -70,87 +82,144 @@ def score_command(arguments: list[str]) -> int:
     return _score(command, arguments)
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A model to score."""
+
+    path: Path
+    model: Model
+    config: RunConfig
+    state: dict
+    """Of model.pt."""
+
+
 def _score(command: Command, arguments: list[str]) -> int:
-    import json
-
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from export.scores.autoencoder import load_autoencoder
-    from export.scores.curve import describe, draw_curves, learning_curve
-    from export.scores.distances import Frechet, Inception
-    from export.scores.forms import forms
-    from export.scores.scoring import score_form
-    from export.scores.table import PUBLISHED, markdown, terminal
-    from hw_configs.files import replacing
+    # Heavy imports late, so that --help is quick.
+    from export.scores.table import terminal
     from lava_models.commands.console import make_console
-    from lava_models.report.pictures import save_grid
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
     from train.device import pick_device
 
     device = pick_device(command.device)
     console = make_console()
-    loaded = [(path, *load_model(path)) for path in command.models]
-    first = loaded[0][2]
-    for path, _, config, _ in loaded:
-        same = (config.dataset, config.model.image_channels, config.model.image_size)
-        if same != (first.dataset, first.model.image_channels, first.model.image_size):
-            raise UserError(f"{path}: trained on {same}, the first model on {first.dataset}; score "
-                            "models of one data set at a time")
+    loaded = [_Loaded(path, *load_model(path)) for path in command.models]
+    _need_one_data_set(loaded)
+    first = loaded[0].config
     out = command.out or command.models[0].parent / "scores"
     check_writable(out)
     data = replace(first, data_dir=command.data_dir or first.data_dir)
     test = to_float(load_images(data, "test", command.images))
+    scorers = _scorers(command, test)
+    console.print(f"scoring on {first.dataset}: {len(test)} test images, {command.samples} "
+                  f"generated, seed {command.seed}")
+    record = {
+        "schema": "lava-fsvae-scores/1", "dataset": first.dataset, "test_images": len(test),
+        "samples": command.samples, "seed": command.seed,
+        "autoencoder": _source(command.autoencoder), "inception": _source(command.inception),
+        "rows": _rows(command, loaded, test, scorers, device, out, console),
+        "provenance": provenance(["score-fsvae", *arguments]),
+        "curves": _curves(loaded, first.dataset, out / "curve.png")}
+    _save(record, out)
+    console.print(terminal(record))
+    console.print(f"table: {out / 'scores.md'}   first {SHOWN} samples of each form: "
+                  f"{out}/samples-*.png")
+    return 0
+
+
+def _need_one_data_set(loaded: list[_Loaded]) -> None:
+    """Raises:
+        UserError: a model was trained on other images than the first.
+    """
+    first = loaded[0].config
+    for each in loaded:
+        config = each.config
+        same = (config.dataset, config.model.image_channels, config.model.image_size)
+        if same != (first.dataset, first.model.image_channels, first.model.image_size):
+            raise UserError(f"{each.path}: trained on {same}, the first model on {first.dataset}; "
+                            "score models of one data set at a time")
+
+
+def _scorers(command: Command, test: Tensor) -> tuple[Frechet | None, Inception | None]:
+    """What compares generated images with the test images, as far as its weights were named."""
+    from export.scores.autoencoder import load_autoencoder
+    from export.scores.distances import Frechet, Inception
+
     frechet = inception = None
     if command.autoencoder is not None:
         frechet = Frechet(load_autoencoder(command.autoencoder), test)
     if command.inception is not None:
         inception = Inception.from_weights(command.inception, test)
-    console.print(f"scoring on {first.dataset}: {len(test)} test images, {command.samples} "
-                  f"generated, seed {command.seed}")
+    return frechet, inception
+
+
+def _rows(command: Command, loaded: list[_Loaded], test: Tensor,
+          scorers: tuple[Frechet | None, Inception | None], device: torch.device, out: Path,
+          console: Console) -> list[dict]:
+    """A row of the record per form of every model, its picture in `out`."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from export.scores.forms import forms
+    from export.scores.scoring import score_form
+    from lava_models.report.pictures import save_grid
+
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(),
                TextColumn("{task.completed}/{task.total} images"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        for path, model, config, state in loaded:
-            for form in forms(model, config, path, command.seed, float(test.square().mean()),
-                              device):
-                name = f"{path}: {form.name}"
+        for each in loaded:
+            for form in forms(each.model, each.config, each.path, command.seed,
+                              float(test.square().mean()), device):
+                name = f"{each.path}: {form.name}"
                 task = progress.add_task(name, total=len(test) + command.samples)
                 scores, drawn = score_form(
-                    form, test, command.samples, frechet, inception,
+                    form, test, command.samples, *scorers,
                     lambda n, task=task: progress.advance(task, n), command.seed)
                 progress.remove_task(task)
                 picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
                 save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
-                rows.append({"model": str(path), "kind": config.model.kind,
-                             "trained": history(config, state, form.name == "float"),
-                             "ticks": config.model.ticks, "lag": config.model.lag,
-                             "picture": picture, **asdict(scores)})
-                console.print(f"{name}: reconstruction {scores.reconstruction:.4f}"
-                              + (f", Fréchet {scores.frechet.train_bn:.2f} (train-mode "
-                                 f"autoencoder), {scores.frechet.eval_bn:.2f} (eval mode)"
-                                 if scores.frechet else ""))
-    record = {
-        "schema": "lava-fsvae-scores/1", "dataset": first.dataset, "test_images": len(test),
-        "samples": command.samples, "seed": command.seed,
-        "autoencoder": _source(command.autoencoder), "inception": _source(command.inception),
-        "rows": rows, "provenance": provenance(["score-fsvae", *arguments])}
+                rows.append(_row(each, scores, picture))
+                console.print(f"{name}: {_in_short(scores)}")
+    return rows
+
+
+def _row(each: _Loaded, scores: Scores, picture: str) -> dict:
+    config = each.config
+    return {"model": str(each.path), "kind": config.model.kind,
+            "trained": history(config, each.state, scores.form == "float"),
+            "ticks": config.model.ticks, "lag": config.model.lag,
+            "picture": picture, **asdict(scores)}
+
+
+def _in_short(scores: Scores) -> str:
+    """Scores as the command says them while it runs."""
+    return f"reconstruction {scores.reconstruction:.4f}" + (
+        f", Fréchet {scores.frechet.train_bn:.2f} (train-mode autoencoder), "
+        f"{scores.frechet.eval_bn:.2f} (eval mode)" if scores.frechet else "")
+
+
+def _curves(loaded: list[_Loaded], dataset: str, picture: Path) -> list[str]:
+    """Draw the learning curves; where each points, beside what was published."""
+    from export.scores.curve import describe, draw_curves, learning_curve
+    from export.scores.table import PUBLISHED
+
     # A Poisson VAE's error rises while the weight of its KL does: its curve predicts nothing.
-    curves = {str(path): learning_curve(config, state) for path, _, config, state in loaded
-              if config.model.kind != "poisson"}
-    published = [(name, error) for name, error, _ in PUBLISHED.get(first.dataset, ())]
-    draw_curves(curves, published, out / "curve.png")
-    record["curves"] = [f"{path}: {describe(curve, name, error)}" for path, curve in curves.items()
-                        for name, error in published if curve]
+    curves = {str(each.path): learning_curve(each.config, each.state) for each in loaded
+              if each.config.model.kind != "poisson"}
+    published = [(name, error) for name, error, _ in PUBLISHED.get(dataset, ())]
+    draw_curves(curves, published, picture)
+    return [f"{path}: {describe(curve, name, error)}" for path, curve in curves.items()
+            for name, error in published if curve]
+
+
+def _save(record: dict, out: Path) -> None:
+    """Write scores.json and scores.md."""
+    from export.scores.table import markdown
+
     with replacing(out / "scores.json") as file:
         file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     with replacing(out / "scores.md") as file:
         file.write_text(markdown(record), "utf-8")
-    console.print(terminal(record))
-    console.print(f"table: {out / 'scores.md'}   first {SHOWN} samples of each form: "
-                  f"{out}/samples-*.png")
-    return 0
 
 
 def history(config, state: dict, in_float: bool = False) -> str:
