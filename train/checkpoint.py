@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import pickle
 import platform
-import subprocess
 import sys
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from hw_configs.files import UserError, replacing
+from hw_configs.source import commit_of
 from train.config import RunConfig, from_dict, validate
 from train.models.base import Model
 from train.models.build import build_model
@@ -106,23 +106,15 @@ def load_weights(model: Model, path: Path) -> None:
 
 def provenance(command: list[str]) -> dict[str, str | bool]:
     """What is needed to repeat a run: command, commit, versions, machine."""
-    def git(*arguments: str) -> str:
-        try:
-            return subprocess.run(["git", "-C", str(Path(__file__).parent), *arguments],
-                                  capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-
     def installed(package: str) -> str:
         try:
             return version(package)
         except PackageNotFoundError:
             return "unknown"
 
+    commit, dirty = commit_of(Path(__file__))
     return {
-        "command": " ".join(command),
-        "commit": git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(git("status", "--porcelain")),
+        "command": " ".join(command), "commit": commit, "dirty": dirty,
         "python": platform.python_version(),
         "platform": sys.platform,
         **{name: installed(name) for name in ("torch", "lava-dl", "lava-nc", "numpy")},

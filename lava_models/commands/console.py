@@ -9,6 +9,8 @@ WIDTH_OFF_TERMINAL = 110
 
 
 def make_console() -> Console:
-    """A console that never breaks a path or a sentence in two."""
-    console = Console(soft_wrap=True)
-    return console if console.is_terminal else Console(soft_wrap=True, width=WIDTH_OFF_TERMINAL)
+    """A console that never breaks a path or a sentence in two, and prints names as they are: no
+    markup, no emoji."""
+    plain = {"soft_wrap": True, "markup": False, "emoji": False}
+    console = Console(**plain)
+    return console if console.is_terminal else Console(**plain, width=WIDTH_OFF_TERMINAL)

@@ -4,7 +4,7 @@
     energy-report runs/digits-0 --hw kapohopoint      # another board: modelled anew
     energy-report RUN --compare OTHER --fail-over 5%
     energy-report --fit net.toml --hw oheogulch       # cores, before anything is trained
-    energy-report check RUN                           # schema, sums, hashes
+    energy-report check RUN                           # everything recomputed from the raw files
     energy-report validate                            # the model against published measurements
 """
 
@@ -20,6 +20,7 @@ import tyro
 
 from hw_configs.files import UserError, replacing, run_command
 from lava_models.net.pretrained import PRETRAINED
+from lava_models.report.file_names import file_of
 
 
 def main() -> None:
@@ -31,8 +32,8 @@ def main() -> None:
 class Command:
     """Print the report of a run of run-lava and write it as Markdown and HTML beside the JSON.
 
-    `energy-report check RUN` checks a record; `energy-report validate` prints the model beside
-    published measurements.
+    `energy-report check RUN` recomputes a record from its network, counts and images;
+    `energy-report validate` prints the model beside published measurements.
     """
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
@@ -46,19 +47,44 @@ class Command:
     """Form of the convolutions (default: the report's, or with --hw and --fit the one that takes
     fewer cores)."""
     compare: Path | None = None
-    """Another run: print the differences of every number."""
+    """Another run: print the differences of every number and verdict."""
     fail_over: str | None = None
-    """With --compare: exit code 1 when a number differs by more than this, e.g. 5%."""
+    """With --compare: exit code 1 when a number differs by more than this, e.g. 5%, or a verdict
+    (equal, fits) differs at all."""
+    different: bool = False
+    """With --compare: the runs may be of another network, mode or board."""
     fit: Path | None = None
     """Instead of a run: a network description (TOML, JSON), a model.net, or any NetX file."""
     mode: Literal["generate", "reconstruct"] = "reconstruct"
     """With --fit and a model.net: which of its two graphs."""
     rate: float | None = None
-    """With --fit: cost at this assumed firing rate, spikes per neuron and timestep."""
-    timesteps: int = 64
-    """With --fit and --rate: timesteps per sample."""
+    """With --fit: cost at this assumed firing rate, spikes per neuron and timestep (the rates of a
+    report are per tick, which is D timesteps)."""
+    timesteps: int | None = None
+    """With --fit and --rate: timesteps per sample (default: what a model.net says; others 64)."""
     describe: Path | None = None
     """With --fit: also write the network's description to this TOML file."""
+
+
+TIMESTEPS = 64
+"""Per sample, assumed of a network whose file does not say."""
+
+
+@dataclass(frozen=True)
+class CheckCommand:
+    """Recompute every number of a record from the network, counts and images beside it.
+
+    Exit code 1 where something differs or is not there, or the record's own verdict is no.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """A folder of run-lava, the run folder above it, or a report.json."""
+    data_dir: Path = Path("data")
+    """Folder of the data set that was reconstructed."""
+    hw: str | None = None
+    """The TOML file of the record's board, where it is none of those that come along."""
+    constants: str | None = None
+    """The TOML file of the record's constants, likewise."""
 
 
 def find_reports(run: Path) -> list[Path]:
@@ -77,7 +103,8 @@ def find_reports(run: Path) -> list[Path]:
 
 
 def energy_report_command(arguments: list[str]) -> int:
-    """Run the command; 1 where numbers differ by more than --fail-over.
+    """Run the command; 1 where numbers differ by more than --fail-over, a verdict differs, a check
+    fails or a network does not fit.
 
     Raises:
         UserError: no report, a damaged one, a wrong description or board.
@@ -88,21 +115,24 @@ def energy_report_command(arguments: list[str]) -> int:
         print(page(), end="")
         return 0
     if arguments[:1] == ["check"]:
-        if len(arguments) != 2:
+        if len(arguments) < 2:
             raise UserError("check: expected one run or report.json after it")
-        return _check(Path(arguments[1]))
+        return _check(tyro.cli(CheckCommand, args=arguments[1:], prog="energy-report check"))
     command = tyro.cli(Command, args=arguments, prog="energy-report")
     if (command.run is None) == (command.fit is None):
         raise UserError("expected a run of run-lava, or --fit and a network; energy-report --help "
                         "says more")
     if command.fail_over is not None and command.compare is None:
         raise UserError(f"--fail-over {command.fail_over}: goes with --compare")
+    if command.different and command.compare is None:
+        raise UserError("--different: goes with --compare")
     if command.fit is not None:
         if command.compare is not None:
             raise UserError("--compare: compares two runs; it does not go with --fit")
         return _fit(command)
-    if command.rate is not None or command.describe is not None:
-        raise UserError("--rate and --describe go with --fit; a run has spikes of its own")
+    if any(x is not None for x in (command.rate, command.describe, command.timesteps)):
+        raise UserError("--rate, --timesteps and --describe go with --fit; a run has spikes of its "
+                        "own")
     if command.compare is not None:
         return _compare(command)
     return _show(command)
@@ -126,7 +156,7 @@ def _show(command: Command) -> int:
             folder = path.parent
         console.print(f"{path}")
         console.print(to_terminal(record))
-        written = write_report(record, folder, path.parent.parent)
+        written = write_report(record, folder, _run_folder(path))
         console.print(f"page: {written.with_suffix('.html')}   Markdown: "
                       f"{written.with_suffix('.md')}\n")
     return 0
@@ -148,15 +178,16 @@ def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
         _need_hash(file, record["inputs"][key], path)
     board, form = command.hw, command.convolutions
     if board is None:  # what is not asked for stays as it was
-        board, form = _board_of(record, path), form or record["fit"]["convolutions"]
-    hardware = load_hardware(board, command.constants or record["energy"]["constants"], form)
+        form = form or record["fit"]["convolutions"]
+    hardware = load_hardware(board or _shipped_board(record, path), command.constants or
+                             _shipped_constants(record, path), form)
     spikes, pixels = load_counts(counts)
     work = record["work"]
     return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
                                          pixels, hardware, net.name))
 
 
-def _board_of(record: dict, path: Path) -> str:
+def _shipped_board(record: dict, path: Path) -> str:
     """The shipped board a record was modelled for."""
     from hw_configs import load_board, names
 
@@ -168,12 +199,30 @@ def _board_of(record: dict, path: Path) -> str:
                     "name its file with --hw")
 
 
+def _shipped_constants(record: dict, path: Path) -> str:
+    """The shipped constants of a record's headline."""
+    from hw_configs import load_constants, names
+
+    wanted = record["energy"]["constants"]
+    for name in names("energy"):
+        if load_constants(name).name == wanted:
+            return name
+    raise UserError(f"{path}: was modelled by {wanted!r}, no constants that come along; name their "
+                    "file with --constants")
+
+
+def _run_folder(path: Path) -> Path:
+    """The folder of counts and images, above the report's; reports for other boards lie deeper."""
+    return path.absolute().parents[2 if path.parent.name.startswith("for-") else 1]
+
+
 def _inputs(record: dict, path: Path) -> tuple[Path, Path]:
     """model.net and the counts of a record; model.net also where the run folder was moved to."""
-    folder = path.parent.parent
+    folder = _run_folder(path)
     net = Path(record["inputs"]["net"])
     places = [net, folder.parent / net.name, PRETRAINED.parent / net.name]
-    return next((p for p in places if p.is_file()), net), folder / record["inputs"]["counts"]
+    return (next((p for p in places if p.is_file()), net),
+            file_of(folder, record["inputs"]["counts"]))
 
 
 def _need_hash(file: Path, wanted: str, path: Path) -> None:
@@ -186,17 +235,39 @@ def _need_hash(file: Path, wanted: str, path: Path) -> None:
                         "run-lava again")
 
 
-def _check(run: Path) -> int:
-    """Schema, sums and hashes of every report of a run."""
+def _check(command: CheckCommand) -> int:
+    """Recompute every report of a run; 1 where one is not what its files give."""
+    return 0 if all([_check_one(command, path) for path in find_reports(command.run)]) else 1
+
+
+def _check_one(command: CheckCommand, path: Path) -> bool:
+    """Print what was recomputed of one report; whether it all is as recorded, and its verdict yes.
+    """
+    from lava_models.commands.test_images import load_images
+    from lava_models.cost.estimates import load_hardware
+    from lava_models.report.recheck import DIFFERS, OPEN, Files, recheck
     from lava_models.report.record import read_report
 
-    for path in find_reports(run):
-        record = read_report(path)
-        net, counts = _inputs(record, path)
-        _need_hash(net, record["inputs"]["net_sha256"], path)
-        _need_hash(counts, record["inputs"]["counts_sha256"], path)
-        print(f"{path}: schema, sums and hashes are right")
-    return 0
+    record = read_report(path)
+    net, counts = _inputs(record, path)
+
+    def hardware():
+        return load_hardware(command.hw or _shipped_board(record, path),
+                             command.constants or _shipped_constants(record, path),
+                             record["fit"]["convolutions"])
+
+    def load(count: int, shape: tuple[int, int, int]):
+        return load_images(record["inputs"]["dataset"], command.data_dir, count, shape)
+
+    print(path)
+    outcomes = []
+    for found in recheck(record, Files(counts.parent, path.parent, net), hardware, load):
+        print(f"  {found.outcome:<13}  {found.item}: {found.text}")
+        outcomes.append(found.outcome)
+    wrong, left = outcomes.count(DIFFERS), outcomes.count(OPEN)
+    print(f"{path}: " + (f"WRONG: {wrong} of {len(outcomes)} items" if wrong else
+                         f"right: {len(outcomes) - left} items, {left} not rechecked"))
+    return not wrong
 
 
 # --- two runs ---------------------------------------------------------------------------------
@@ -204,9 +275,10 @@ def _check(run: Path) -> int:
 
 def _compare(command: Command) -> int:
     from rich.table import Table
+    from rich.text import Text
 
     from lava_models.commands.console import make_console
-    from lava_models.report.differences import differences, parse_percent
+    from lava_models.report.differences import differences, parse_percent, unlike
     from lava_models.report.record import read_report
 
     limit = None if command.fail_over is None else parse_percent(command.fail_over)
@@ -215,19 +287,31 @@ def _compare(command: Command) -> int:
     if len(sides[0]) != len(sides[1]):
         raise UserError(f"{command.run} holds {len(sides[0])} reports, {command.compare} "
                         f"{len(sides[1])}; name one mode's folder each")
+    turned = []
     for paths in zip(*sides):
-        rows = differences(*map(read_report, paths))
-        table = Table(title=f"{paths[0]} | {paths[1]}", title_justify="left")
+        records = [read_report(path) for path in paths]
+        names = f"{paths[0]} | {paths[1]}"
+        other = unlike(*records)
+        if other and not command.different:
+            raise UserError(f"{names}: not two runs of the same ({'; '.join(other)}); compare them "
+                            "nevertheless with --different")
+        rows = differences(*records)
+        table = Table(title=Text("\n".join([names, *(f"different {o}" for o in other)])),
+                      title_justify="left")
         for name in ("number", "first", "second", "difference"):
             table.add_column(name, justify="left" if name == "number" else "right")
         for row in rows:
-            table.add_row(row.name, row.first, row.second, row.shown)
-        console.print(table if rows else f"{paths[0]} | {paths[1]}: no number differs")
-        worst = max([worst, *(row.ratio for row in rows)])
-    if limit is not None and worst > limit:
+            table.add_row(*map(Text, (row.name, row.first, row.second, row.shown)))
+        console.print(table if rows else f"{names}: no number and no verdict differs")
+        worst = max([worst, *(row.ratio for row in rows if not row.verdict)])
+        turned += [row for row in rows if row.verdict]
+    if limit is None:
+        return 0
+    for row in turned:
+        console.print(f"{row.name}: {row.first} | {row.second}; no percentage lets that pass")
+    if worst > limit:
         console.print(f"differs by up to {worst:.1%}, more than {limit:.1%}")
-        return 1
-    return 0
+    return 1 if turned or worst > limit else 0
 
 
 # --- a network before any run -----------------------------------------------------------------
@@ -249,7 +333,7 @@ def _fit(command: Command) -> int:
 
     if command.rate is not None and not 0 <= command.rate <= 1:
         raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")
-    if command.timesteps < 1:
+    if command.timesteps is not None and command.timesteps < 1:
         raise UserError(f"--timesteps {command.timesteps}: expected at least 1")
     console = make_console()
     network = read_network(command.fit, command.mode)
@@ -264,12 +348,13 @@ def _fit(command: Command) -> int:
         if {"decoder", "readout"} & section["cores_by_part"].keys():
             console.print(f"decoder: {decoder_forms(section)}")
     if command.rate is not None:
-        cost = cost_at_rate(network, command.rate, command.timesteps, hardware)
+        timesteps, per_tick = _timing(command)
+        cost = cost_at_rate(network, command.rate, timesteps, hardware)
         energy, time = energy_section(cost), time_section(cost)
         step = {**time["chip_timestep_us"],
                 **{k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}}
         console.print(
-            f"at an assumed {command.rate:g} spikes per neuron and timestep, {command.timesteps} "
+            f"at an assumed {command.rate:g} spikes per neuron and timestep{per_tick}, {timesteps} "
             f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
             f" over all sets of constants\n  timestep at least {interval(step, 's')}")
     if command.describe is not None:
@@ -278,3 +363,27 @@ def _fit(command: Command) -> int:
             file.write_text(to_toml(shown), "utf-8")
         console.print(f"description: {command.describe}")
     return 0 if best.fits else 1
+
+
+def _timing(command: Command) -> tuple[int, str]:
+    """(timesteps per sample, the rate per tick in words where the file knows ticks).
+
+    Raises:
+        UserError: --timesteps is not what the file says.
+    """
+    import h5py
+
+    from lava_models.net.hdf5 import FORMAT, read_net
+    from lava_models.net.program import schedule_for
+
+    if not h5py.is_hdf5(command.fit):
+        return command.timesteps or TIMESTEPS, ""
+    with h5py.File(command.fit, "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            return command.timesteps or TIMESTEPS, ""
+    schedule = schedule_for(read_net(command.fit), command.mode)
+    if command.timesteps not in (None, schedule.period):
+        raise UserError(f"--timesteps {command.timesteps}: {command.fit} takes {schedule.period} "
+                        f"per sample in mode {command.mode}; leave the option out")
+    return schedule.period, (f" ({command.rate * schedule.dilation:g} per tick of "
+                             f"{schedule.dilation} timesteps)")

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hw_configs.files import UserError, check_writable, replacing, run_command
+from hw_configs.files import UserError, check_writable, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
 from lava_models.net.pretrained import PRETRAINED
 
@@ -228,22 +228,17 @@ def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | 
 
 def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
     """Save the images that were done when Ctrl-C came; no report, whose counts are of all."""
-    import numpy as np
-
     from lava_models.reference.simulator import decode_images
     from lava_models.report.pictures import save_grid
-    from lava_models.report.results import COUNTS
+    from lava_models.report.results import FINISHED, IMAGES, PICTURES, result_set, save_array
 
     count = len(interrupted.finished)
     if not count:
         return
     images = decode_images(net, interrupted.voltage)
-    for name, array in (("images.npy", images), ("finished.npy", interrupted.finished)):
-        with replacing(out / name) as file, open(file, "wb") as handle:
-            np.save(handle, array)
-    save_grid(images, out / "images.png")
-    for old in ("latents.png", "report/report.json", "report/report.md",
-                "report/report.html", COUNTS):
-        (out / old).unlink(missing_ok=True)  # of a whole run before, with --force
-    console.print(f"{count} of {samples} samples were finished and are in {out / 'images.npy'} "
-                  f"(which ones: finished.npy); no report was written")
+    with result_set(out) as folder:
+        save_array(images, folder / IMAGES)
+        save_array(interrupted.finished, folder / FINISHED)
+        save_grid(images, folder / PICTURES[0])
+    console.print(f"{count} of {samples} samples were finished and are in {out / IMAGES} "
+                  f"(which ones: {FINISHED}); no report was written")

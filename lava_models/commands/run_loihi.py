@@ -162,7 +162,7 @@ def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None
     return save_run(
         Finished(images=images, graded=sent, voltage=run.voltage,
                  latents=_latents(run, program, samples), counts=expected.counts,
-                 steps=run.steps, wall_s=wall_s,
+                 steps=run.steps, wall_s=wall_s, first=before,
                  check={"equal": equal, "samples_compared": samples, "verdict": verdict},
                  cpu=machine["cpu_j"], measured=measured,
                  target={"backend": "loihi2", "graph": "stock", "lanes": 1,

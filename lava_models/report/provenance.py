@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hw_configs.source import commit_of
 
 _PACKAGES = ("lava-fsvae", "lava-nc", "numpy", "scipy", "h5py")
 
 
 def commit() -> tuple[str, bool]:
-    """(commit, whether the tree had changes), or ("unknown", False) outside a checkout."""
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(Path(__file__).parent), *arguments],
-                              capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown", False
+    """`commit_of` this package."""
+    return commit_of(Path(__file__))
 
 
 def versions() -> dict[str, str]:

@@ -15,8 +15,9 @@ from hw_configs.files import UserError, replacing
 from lava_models.cost.counts import LayerCount
 from lava_models.cost.estimates import Cost, energy_section, fit_section_of, time_section
 from lava_models.net.schedule import Schedule
+from lava_models.report.file_names import check_file_name
 
-SCHEMA = "lava-fsvae-report/2"
+SCHEMA = "lava-fsvae-report/3"
 COUNTED = ("neurons", "synapses", "spikes", "synops", "neuron_updates")
 NOT_COUNTED = [
     "input/output between host and chip, the board around the chips, their embedded processors",
@@ -26,52 +27,66 @@ TOLERANCE = 1e-9
 """Relative, of sums of modelled numbers."""
 
 
-def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: int,
+def build_report(*, run: dict, inputs: dict, target: dict, mode: str, samples: int, first: int,
                  schedule: Schedule, readout: int, steps: int, wall_s: float,
                  counts: list[LayerCount], cost: Cost, baselines: list[dict], quality: dict,
-                 check: dict, pictures: list[str], host: str, measured: dict | None = None
-                 ) -> dict:
+                 check: dict, pictures: list[str], outputs: dict[str, str], host: str,
+                 measured: dict | None = None) -> dict:
     """Assemble the record of one run of `samples` samples.
 
     Args:
-        run, inputs, target, quality, check: as in the schema.
+        run, inputs, target, quality, check, outputs: as in the schema.
+        first: which sample of the seed's random bits was the first.
         readout: phase of the layer that is read.
         steps: timesteps run.
         wall_s: seconds the host took.
         counts: per-layer counts of the whole run.
         cost: modelled cost of a sample on a board.
         baselines: `cost.baseline_section`.
-        pictures: file names beside the report's folder.
+        pictures: file names beside the report's folder, each one of `outputs`.
         host: what the host computes besides.
         measured: of a chip, `loihi.measure.measured_section`, empty where it was not profiled;
             None where no chip ran.
     """
-    layers = [_layer(c, samples) for c in counts]
     wall = {"value": round(wall_s, 3), "basis": "measured",
             "what": "wall time of the simulator on this machine, compiling included, not of a chip"}
     return {
         "schema": SCHEMA,
         "run": run, "inputs": inputs, "target": target,
-        "work": {"basis": "counted", "mode": mode, "samples": samples, "ticks": schedule.ticks,
-                 "lag_ticks": schedule.lag, "timesteps_per_tick": schedule.dilation,
-                 "timesteps_per_sample": schedule.period,
-                 "latency_timesteps": schedule.last_wave(readout, 0), "timesteps_run": steps},
+        "work": work_section(mode, samples, first, schedule, readout, steps),
         "time": {"host_wall_s": wall, **time_section(cost, measured)},
         "energy": energy_section(cost, measured),
         "fit": fit_section_of(cost),
         "measured": measured,
         "baselines": baselines,
         "quality": quality,
+        **counted_sections(counts, samples),
+        "check": check,
+        "pictures": pictures,
+        "outputs": outputs,
+        "not_counted": [f"the host: {host}", *NOT_COUNTED],
+    }
+
+
+def work_section(mode: str, samples: int, first: int, schedule: Schedule, readout: int,
+                 steps: int) -> dict:
+    """What was run; arguments as in `build_report`."""
+    return {"basis": "counted", "mode": mode, "samples": samples, "first_sample": first,
+            "ticks": schedule.ticks, "lag_ticks": schedule.lag,
+            "timesteps_per_tick": schedule.dilation, "timesteps_per_sample": schedule.period,
+            "latency_timesteps": schedule.last_wave(readout, 0), "timesteps_run": steps}
+
+
+def counted_sections(counts: list[LayerCount], samples: int) -> dict:
+    """The sections that are counts: layers, parts, totals."""
+    layers = [_layer(c, samples) for c in counts]
+    return {
         "layers": layers,
         "parts": _sums(layers),
         "totals": {"basis": "counted", **{
             where: {key: sum(layer[key] for layer in layers if layer["on_chip"] == on_chip)
                     for key in COUNTED}
-            for where, on_chip in (("on_chip", True), ("on_host", False))}},
-        "check": check,
-        "pictures": pictures,
-        "not_counted": [f"the host: {host}", *NOT_COUNTED],
-    }
+            for where, on_chip in (("on_chip", True), ("on_host", False))}}}
 
 
 def with_cost(record: dict, cost: Cost) -> dict:
@@ -114,13 +129,19 @@ def validate_report(record: dict, where: str) -> None:
     import jsonschema
 
     schema = json.loads(
-        (resources.files("lava_models.report") / "schemas" / "report-2.json").read_text("utf-8"))
+        (resources.files("lava_models.report") / "schemas" / "report-3.json").read_text("utf-8"))
     if record.get("schema") != SCHEMA:
-        raise UserError(f"{where}: schema {record.get('schema')!r}, this release reads {SCHEMA}")
+        raise UserError(f"{where}: schema {record.get('schema')!r}, this release reads {SCHEMA}; "
+                        "run run-lava again")
     error = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(schema).iter_errors(record))
     if error is not None:
         raise UserError(f"{where}: {error.json_path}: {error.message}")
+    for name in (record["inputs"]["counts"], *record["pictures"], *record["outputs"]):
+        check_file_name(name, where)
+    unhashed = [name for name in record["pictures"] if name not in record["outputs"]]
+    if unhashed:
+        raise UserError(f"{where}: pictures: {unhashed[0]!r} is not among the outputs")
     layers = record["layers"]
     for layer in layers:
         for key in ("spikes", "synops"):
@@ -165,15 +186,20 @@ def read_report(path: Path) -> dict:
         UserError: no such file, no JSON, or not a valid record.
     """
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run-lava writes one") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path}: not a readable report: {error}") from None
     if not isinstance(record, dict):
         raise UserError(f"{path}: not a report; expected one that run-lava wrote")
     validate_report(record, str(path))
     return record
+
+
+def _no_number(word: str) -> None:
+    """NaN and the infinities, which Python reads and JSON does not know; sums do not catch them."""
+    raise ValueError(f"{word} is no number")
 
 
 def write_report(record: dict, folder: Path, pictures: Path | None = None) -> Path:

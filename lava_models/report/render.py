@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from lava_models.report.file_names import file_of
 
 _COLUMNS = ("layer", "part", "neurons", "synapses", "spikes / sample", "synops / sample",
             "neuron updates / sample", "spikes / neuron and tick")
@@ -212,16 +215,22 @@ _BASELINE_COLUMNS = ("beside it", "multiply-accumulates", "energy per sample", "
 
 def markdown_table(columns: tuple[str, ...], rows: list[list[str]], text: int) -> list[str]:
     """Lines of a Markdown table whose first `text` columns are left-aligned."""
-    return ["| " + " | ".join(columns) + " |",
-            "|" + "|".join(["-"] * text + ["-:"] * (len(columns) - text)) + "|",
-            *("| " + " | ".join(row) + " |" for row in rows)]
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(columns), "|" + "|".join(["-"] * text + ["-:"] * (len(columns) - text)) + "|",
+            *map(line, rows)]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def to_markdown(record: dict) -> str:
     """The record as Markdown."""
-    lines = [f"# {record['work']['mode']}: {record['inputs']['net']}", "",
-             f"**{verdict(record)}**", ""]
-    lines += [f"- **{name}**: {value}" for name, value in facts(record)]
+    lines = [f"# {record['work']['mode']}: {_one_line(record['inputs']['net'])}", "",
+             f"**{_one_line(verdict(record))}**", ""]
+    lines += [f"- **{name}**: {_one_line(value)}" for name, value in facts(record)]
     lines += ["", "Counted, exact:", "", *markdown_table(_COLUMNS, layer_rows(record), 2)]
     lines += ["", f"Modelled by {record['energy']['constants']}:", "",
               *markdown_table(_ENERGY_COLUMNS, energy_rows(record), 1)]
@@ -259,13 +268,13 @@ def fit_to_terminal(section: dict) -> Table:
 
 def _table(title: str, columns: tuple[str, ...], rows: list[list[str]], total: bool = False
            ) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")  # Text: names are no markup
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+        table.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
     for i, row in enumerate(rows):
         if total and i == len(rows) - 1:
             table.add_section()
-        table.add_row(*row, style="bold" if total and i == len(rows) - 1 else None)
+        table.add_row(*map(Text, row), style="bold" if total and i == len(rows) - 1 else None)
     return table
 
 
@@ -277,6 +286,9 @@ def to_html(record: dict, folder: Path) -> str:
 
     Args:
         folder: holds the record's pictures; one that is not there is left out.
+
+    Raises:
+        UserError: a picture is no file of that folder.
     """
     import jinja2
 
@@ -284,8 +296,9 @@ def to_html(record: dict, folder: Path) -> str:
                                      undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         (resources.files("lava_models.report") / "templates" / "report.html").read_text("utf-8"))
-    pictures = [(name, base64.b64encode((folder / name).read_bytes()).decode())
-                for name in record["pictures"] if (folder / name).is_file()]
+    files = [file_of(folder, name) for name in record["pictures"]]
+    pictures = [(file.name, base64.b64encode(file.read_bytes()).decode())
+                for file in files if file.is_file()]
     return template.render(
         r=record, verdict=verdict(record), facts=facts(record), pictures=pictures,
         layers=_with_bars(layer_rows(record)[:-1], [la["synops_per_sample"]
