@@ -1,6 +1,7 @@
 """How does Lava run it on a CPU? The process graph, its runtime, and the proof that it is right.
 
 - lava_graph: run_graph, GraphRun, Interrupted, choose_lanes, choose_record
+- wiring: Wiring
 - runtime: start, wait_for, abandon, deadline
 - compare: Comparison, compare_with_reference
 """

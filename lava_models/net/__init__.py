@@ -3,8 +3,10 @@
 - layers: Conv, ConvT, Dense, Lif, Glif, fan_in_bound, membrane_bound, check_layer
 - latents: Selection, Thinning, HostBits
 - synapse: unroll, subpixel, shared_kernel, split_bias, split_exponents, selection_synapses
-- schedule: Schedule, schedule_for, dilate_decay, layer_order
+- ring: Ring, POPULATIONS, ring_synapses, random_bits
+- schedule: Schedule, make_schedule, dilate_decay
 - netfile: NetFile, PoissonLatents, HostLayer, PARTS
+- program: Program, Population, Connection, build_program, schedule_for, MODES
 - hdf5: read_net, write_net
 - pretrained: PRETRAINED, PRETRAINED_COST
 """

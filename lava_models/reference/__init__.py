@@ -1,8 +1,8 @@
 """What does a network mean? The integer reference, which every other way to run it must equal.
 
-- simulator: Reference, LayerCell, Result, encode_images, decode_images
+- simulator: Reference, LayerCell, DrawCell, Result, encode_images, decode_images
 - neurons: LifNeurons, GlifNeurons, make_neurons
 - sums: Sums, make_sums
-- rule30: ChipBits, random_bits
+- rule30: ChipBits
 - host_encoder: host_rates, host_chances
 """

@@ -4,6 +4,8 @@
 - render: to_html, to_markdown, to_terminal, fit_to_terminal
 - differences: Difference, differences
 - pictures: save_grid, save_pairs, save_raster
+- file_names: check_file_name, file_of
+- recheck: Files, Finding, recheck
 - provenance: commit, versions
 - results: Finished, save_run
 """

@@ -18,10 +18,9 @@ from hw_configs.files import UserError
 from lava_models.cost.counts import count_run, load_counts, pixels_used
 from lava_models.cost.estimates import Hardware, baseline_section, cost_of_run, file_sha256
 from lava_models.graph.compare import sent_by
-from lava_models.graph.lava_graph import RING_COUNTED_FROM
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import Program, build_program
+from lava_models.net.program import RING_COUNTED_FROM, Program, build_program
 from lava_models.net.ring import POPULATIONS
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images

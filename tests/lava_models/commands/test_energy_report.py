@@ -93,12 +93,15 @@ def test_what_is_not_asked_for_stays(run):
 
 def test_check(run, copied, capsys):
     assert energy_report_command(["check", str(run)]) == 0
-    assert capsys.readouterr().out.count("schema, sums and hashes are right") == 2
+    said = capsys.readouterr().out
+    assert said.count("right: ") == 2 and "WRONG" not in said
     assert energy_report_command(["check", str(copied / "generate")]) == 0
     with open(copied / "generate" / "counts.npz", "ab") as file:
         file.write(b"x")
+    assert energy_report_command(["check", str(copied / "generate")]) == 1
+    assert "WRONG" in capsys.readouterr().out
     with pytest.raises(UserError, match="counts.npz is not the file it was made from"):
-        energy_report_command(["check", str(copied)])
+        energy_report_command([str(copied / "generate"), "--hw", "vpx"])
     (copied / "generate" / "counts.npz").unlink()
     with pytest.raises(UserError, match="counts.npz, which it was made from, is not there"):
         energy_report_command([str(copied / "generate"), "--hw", "vpx"])
@@ -120,7 +123,7 @@ def _changed(folder: Path, change) -> Path:
 def test_compare(run, copied, capsys):
     same = [str(run / "generate"), "--compare", str(copied / "generate"), "--fail-over", "0%"]
     assert energy_report_command(same) == 0
-    assert "no number differs" in capsys.readouterr().out
+    assert "no number and no verdict differs" in capsys.readouterr().out
 
     def cheaper(record):
         for e in record["baselines"]:
@@ -187,10 +190,13 @@ def test_fit_of_a_network_file(run, tmp_path, capsys):
                                   "oheogulch", "--rate", "0.1", "--timesteps", "16", "--describe",
                                   str(described)]) == 0
     first = capsys.readouterr().out
-    assert "at an assumed 0.1 spikes per neuron and timestep, 16 timesteps" in first
+    assert ("at an assumed 0.1 spikes per neuron and timestep (0.4 per tick of 4 timesteps), "
+            "16 timesteps per sample") in first
     assert energy_report_command(["--fit", str(described), "--hw", "oheogulch", "--rate", "0.1",
                                   "--timesteps", "16"]) == 0
-    assert capsys.readouterr().out == first[:first.index("description:")]
+    again = capsys.readouterr().out
+    per_tick = " (0.4 per tick of 4 timesteps)"  # a description knows timesteps only
+    assert again == first[:first.index("description:")].replace(per_tick, "")
 
 
 def test_too_large_is_said_and_fails(tmp_path, capsys):
