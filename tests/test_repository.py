@@ -92,3 +92,34 @@ def test_ci_runs_make_test():
 def test_constraints_name_no_host():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert line.count("==") == 1 and "/" not in line
+
+
+def test_architecture_names_what_is_there():
+    """Every row of ARCHITECTURE.md: the file, and the function or class in it."""
+    rows = re.findall(r"^\| .+ \| `([\w/.]+)` \| `(\w+)` \|$",
+                      (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    for file, name in rows:
+        assert name in defined(ROOT / file), f"{file} has no {name}"
+
+
+def test_readme_shows_the_tree():
+    """The layout names every folder of code, in the words of the tree, and no other."""
+    layout = (ROOT / "README.md").read_text().split("## Layout")[1].split("```")[1]
+    folder, shown = None, set()
+    for line in layout.splitlines():
+        if match := re.match(r"(  )?(\w+)/", line):
+            folder = folder if match[1] else match[2]
+            shown.add(f"{folder}/{match[2]}" if match[1] else match[2])
+    code = {str(file.parent.relative_to(ROOT)) for package in PACKAGES
+            for file in (ROOT / package).rglob("*.py")}
+    assert {name for name in code if name.count("/") < 2} == shown - {"tests", "benchmarks"}
+
+
+def test_files_that_readme_names_exist():
+    text = (ROOT / "README.md").read_text()
+    folders = "|".join((*PACKAGES, "benchmarks"))
+    named = re.findall(rf"`((?:{folders})/[\w/.-]+\.\w+)`", text)
+    assert named
+    for name in named:
+        assert (ROOT / name).exists(), name
