@@ -20,12 +20,12 @@ from export.scores.operations import (
 )
 from hw_configs import load_mac
 from lava_models.commands.meters import MachineMeters
-from lava_models.cost.counts import RANDOM_BITS, count_run, pixels_used
+from lava_models.cost.counts import count_run, pixels_used
 from lava_models.cost.energy import Interval
 from lava_models.cost.estimates import cost_of_run, energy_section, load_hardware
 from lava_models.loihi.proof import expect
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES, schedule_for
+from lava_models.net.program import MODES, RANDOM_BITS, schedule_for
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import encode_images
 from train.config import PoissonLoss
