@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hw_configs.files import UserError, replacing
 from lava_models.cost.counts import LayerCount
+from lava_models.cost.energy import KINDS
 from lava_models.cost.estimates import Cost, energy_section, fit_section_of, time_section
 from lava_models.net.schedule import Schedule
 from lava_models.report.file_names import check_file_name
@@ -146,7 +147,7 @@ def validate_report(record: dict, where: str) -> None:
     for layer in layers:
         for key in ("spikes", "synops"):
             if sum(layer[f"{key}_per_timestep"]) != layer[key]:
-                raise UserError(f"{where}: {layer['name']}: {key} is not the sum over timesteps")
+                raise UserError(f"{where}: {layer['name']!r}: {key} is not the sum over timesteps")
     for key in COUNTED:
         total = sum(record["totals"][side][key] for side in ("on_chip", "on_host"))
         for name, parts in (("layers", layers), ("parts", record["parts"])):
@@ -172,9 +173,16 @@ def _check_cost(record: dict, where: str) -> None:
         need_equal(f"energy.energy_per_timestep_j.{key} times the timesteps",
                    energy["energy_per_timestep_j"][key] * record["work"]["timesteps_per_sample"],
                    [energy["energy_per_sample_j"][key]])
-    synops = next(kind["count"] for kind in energy["dynamic_by_kind_j"]
-                  if kind["name"] == "synapses")
-    need_equal("energy: the number of synops", synops,
+    kinds = {kind["name"]: kind["count"] for kind in energy["dynamic_by_kind_j"]}
+    if set(kinds) != set(KINDS):
+        raise UserError(f"{where}: energy.dynamic_by_kind_j names {list(kinds)}; expected "
+                        f"{list(KINDS)}")
+    for layer in fit["layers"]:
+        use = layer["fullest_core"].get(layer["binds"])
+        if use is None or use["limit"] is None or use["percent"] is None:
+            raise UserError(f"{where}: fit: {layer['name']!r}: binds {layer['binds']!r}, of which "
+                            "fullest_core has no limit and percent")
+    need_equal("energy: the number of synops", kinds["synapses"],
                [layer["synops_per_sample"] for layer in record["layers"]])
     need_equal("fit.cores", fit["cores"], [layer["cores"] for layer in fit["layers"]])
 
