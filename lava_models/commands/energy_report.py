@@ -296,13 +296,13 @@ def _compare(command: Command) -> int:
             raise UserError(f"{names}: not two runs of the same ({'; '.join(other)}); compare them "
                             "nevertheless with --different")
         rows = differences(*records)
-        table = Table(title=Text("\n".join([names, *(f"different {o}" for o in other)])),
-                      title_justify="left")
+        head = "\n".join([names, *(f"different {o}" for o in other)])
+        table = Table(title=Text(head), title_justify="left")
         for name in ("number", "first", "second", "difference"):
             table.add_column(name, justify="left" if name == "number" else "right")
         for row in rows:
             table.add_row(*map(Text, (row.name, row.first, row.second, row.shown)))
-        console.print(table if rows else f"{names}: no number and no verdict differs")
+        console.print(table if rows else f"{head}: no number and no verdict differs")
         worst = max([worst, *(row.ratio for row in rows if not row.verdict)])
         turned += [row for row in rows if row.verdict]
     if limit is None:

@@ -139,6 +139,61 @@ def test_compare(run, copied, capsys):
         energy_report_command([same[0], "--compare", str(copied)])
 
 
+@pytest.mark.parametrize(("section", "key", "value"), [
+    ("check", "equal", False), ("check", "equal", None), ("fit", "fits", False)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_verdict_that_differs_fails_whatever_the_percentage(run, copied, capsys, section, key,
+                                                              value, swapped):
+    _changed(copied / "generate", lambda record: record[section].update({key: value}))
+    sides = [str(run / "generate"), str(copied / "generate")][::-1 if swapped else 1]
+    for percent in ("0%", "1000000%"):
+        assert energy_report_command([sides[0], "--compare", sides[1], "--fail-over",
+                                      percent]) == 1
+        said = capsys.readouterr().out
+        assert f"{section}.{key}: " in said and "no percentage lets that pass" in said
+    assert energy_report_command([sides[0], "--compare", sides[1]]) == 0  # shown, not judged
+    assert f"{section}.{key}" in capsys.readouterr().out
+
+
+def _other_network(record):
+    record["inputs"] |= {"net": "other.net", "net_sha256": "0" * 64}
+
+
+def _other_mode(record):
+    record["work"]["mode"] = "reconstruct"
+
+
+def _other_board(record):
+    record["fit"] |= {"board": "Another", "board_sha256": "1" * 64}
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (_other_network, "network "), (_other_mode, "mode generate | reconstruct"),
+    (_other_board, "board Oheo Gulch (")])
+def test_different_runs_are_not_compared_by_accident(run, copied, capsys, change, said):
+    _changed(copied / "generate", change)
+    command = [str(run / "generate"), "--compare", str(copied / "generate")]
+    with pytest.raises(UserError) as error:
+        energy_report_command(command)
+    assert said in str(error.value) and "--different" in str(error.value)
+    assert "\n" not in str(error.value)
+
+    def slower(record):
+        record["work"]["latency_timesteps"] += 1  # so that there is a table
+
+    _changed(copied / "generate", slower)
+    assert energy_report_command([*command, "--different"]) == 0
+    assert f"different {said}" in capsys.readouterr().out
+
+
+def test_different_runs_without_a_differing_number(run, copied, capsys):
+    _changed(copied / "generate", _other_network)
+    assert energy_report_command([str(run / "generate"), "--compare", str(copied / "generate"),
+                                  "--different"]) == 0
+    said = capsys.readouterr().out
+    assert "different network " in said and "no number and no verdict differs" in said
+
+
 def test_modelled_against_measured(run):
     modelled = read_report(run / "generate" / "report" / "report.json")
     measured = copy.deepcopy(modelled)
@@ -199,6 +254,29 @@ def test_fit_of_a_network_file(run, tmp_path, capsys):
     assert again == first[:first.index("description:")].replace(per_tick, "")
 
 
+@pytest.mark.parametrize(("lag", "period", "per_tick"), [(1, 16, "0.4 per tick of 4"),
+                                                         (2, 8, "0.2 per tick of 2")])
+def test_timesteps_are_the_files(net_factory, tmp_path, capsys, lag, period, per_tick):
+    path = tmp_path / "model.net"
+    write_net(net_factory(lag=lag), path)
+    command = ["--fit", str(path), "--mode", "generate", "--hw", "oheogulch", "--rate", "0.1"]
+    assert energy_report_command(command) == 0
+    said = capsys.readouterr().out
+    assert f"neuron and timestep ({per_tick} timesteps), {period} timesteps per sample" in said
+    assert energy_report_command([*command, "--timesteps", str(period)]) == 0
+    assert capsys.readouterr().out == said  # the energy as well
+    with pytest.raises(UserError, match=f"--timesteps 64: .*model.net takes {period} per sample"):
+        energy_report_command([*command, "--timesteps", "64"])
+
+
+def test_timesteps_of_a_file_that_does_not_say(tmp_path, capsys):
+    command = ["--fit", str(_netx(tmp_path / "stock.net")), "--rate", "0.1"]
+    assert energy_report_command(command) == 0
+    assert "spikes per neuron and timestep, 64 timesteps per sample" in capsys.readouterr().out
+    assert energy_report_command([*command, "--timesteps", "7"]) == 0
+    assert ", 7 timesteps per sample" in capsys.readouterr().out
+
+
 def test_too_large_is_said_and_fails(tmp_path, capsys):
     path = tmp_path / "net.json"
     path.write_text(json.dumps({"name": "big", "layers": [
@@ -248,6 +326,8 @@ def test_fit_of_any_netx_file(tmp_path, capsys):
     (["--fit", "no.net"], "no.net: no such file"),
     (["runs", "--fail-over", "5%"], "goes with --compare"),
     (["runs", "--rate", "0.1"], "go with --fit"),
+    (["runs", "--timesteps", "8"], "go with --fit"),
+    (["runs", "--different"], "goes with --compare"),
     (["--fit", "a.toml", "--compare", "b"], "it does not go with --fit"),
     (["--fit", "a.toml", "--rate", "2"], "expected 0 to 1 spikes"),
     (["--fit", "a.toml", "--rate", "1", "--timesteps", "0"], "expected at least 1"),
