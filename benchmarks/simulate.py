@@ -26,7 +26,8 @@ import numpy as np
 
 from lava_models import ChipBits, NetFile, Reference, encode_images, read_net
 from lava_models.graph.lava_graph import MOST_LANES, run_graph
-from lava_models.net.program import CLOCK, GRADED, Neurons, build_program
+from lava_models.net.populations import GRADED, Neurons
+from lava_models.net.program import CLOCK, build_program
 from lava_models.net.schedule import Schedule
 
 

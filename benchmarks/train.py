@@ -28,9 +28,10 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__)
 import torch
 
 from train.backends.compiled import keep_memory
-from train.config import FsvaeConfig, RunConfig, SpikingLoss, load_toml, presets
+from train.config import FsvaeConfig, RunConfig, SpikingLoss
 from train.layers.neuron import Lif
 from train.models.fsvae import FSVAE
+from train.settings import load_toml, presets
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import torch
 
 from hw_configs.files import UserError, replacing
 from hw_configs.source import commit_of
-from train.config import RunConfig, from_dict, validate
+from train.config import RunConfig, validate
 from train.models.base import Model
 from train.models.build import build_model
+from train.settings import from_dict
 
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1

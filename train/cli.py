@@ -15,23 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw_configs.files import UserError, run_command
-from train.config import (
-    DATASETS,
-    KINDS,
-    Kind,
-    RunConfig,
+from train.config import DATASETS, KINDS, Kind, RunConfig, nearest, validate
+from train.run_folder import claim
+from train.settings import (
     from_dict,
     kind_in,
     load_toml,
-    nearest,
     overlay,
     parse_toml,
     presets,
     refuse_foreign,
     run_of,
-    validate,
 )
-from train.run_folder import claim
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from hw_configs.files import UserError, replacing
 from train import checkpoint
 from train.activity import fan_out, recording, synops
 from train.backends.compiled import keep_memory
-from train.config import OptimConfig, RunConfig, to_dict
+from train.config import OptimConfig, RunConfig
 from train.data import augmentation, load_images, split_validation, to_float
 from train.device import pick_device
 from train.journal import Journal
@@ -33,6 +33,7 @@ from train.models.base import Model
 from train.models.build import build_model
 from train.models.losses import Losses
 from train.parallel import Ranks, join
+from train.settings import to_dict
 from train.streams import stream
 
 CHECKPOINT_EVERY_S = 120.0

@@ -157,9 +157,10 @@ def train_autoencoder_command(arguments: list[str]) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from train.config import RunConfig, load_toml, nearest, presets
+    from train.config import RunConfig, nearest
     from train.data import load_images, to_float
     from train.device import pick_device
+    from train.settings import load_toml, presets
     from train.streams import stream
 
     if command.dataset not in DATASETS:

@@ -140,7 +140,8 @@ def _sweep(command: Command, arguments: list[str]) -> int:
 def _base(command: Command):
     """The settings that all points share."""
     from train.checkpoint import load_model
-    from train.config import RunConfig, load_toml, nearest, presets
+    from train.config import RunConfig, nearest
+    from train.settings import load_toml, presets
 
     if command.model is not None:
         config = load_model(command.model)[1]
@@ -194,7 +195,7 @@ def _same_settings(folder: Path, config) -> bool:
         UserError: it has others.
     """
     from train.checkpoint import load
-    from train.config import from_dict
+    from train.settings import from_dict
 
     last = folder / "checkpoints" / "last.pt"
     theirs = from_dict(load(last)["config"], f"{last}: config")

@@ -18,14 +18,8 @@ import numpy as np
 
 from hw_configs.files import UserError, replacing
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import (
-    IMAGES,
-    Host,
-    Population,
-    Program,
-    TickNeurons,
-    build_program,
-)
+from lava_models.net.populations import Host, Population, TickNeurons
+from lava_models.net.program import IMAGES, Program, build_program
 
 
 @dataclass(frozen=True)

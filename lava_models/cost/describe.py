@@ -33,15 +33,8 @@ from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerD
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import (
-    Draw,
-    Host,
-    Neurons,
-    Population,
-    Program,
-    RingNeurons,
-    build_program,
-)
+from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeurons
+from lava_models.net.program import Program, build_program
 from lava_models.net.ring import POPULATIONS
 
 

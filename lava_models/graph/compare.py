@@ -10,7 +10,7 @@ import numpy as np
 
 from lava_models.graph.lava_graph import GraphRun
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import Draw, Population
+from lava_models.net.populations import Draw, Population
 from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference

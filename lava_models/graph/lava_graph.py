@@ -20,14 +20,8 @@ import numpy as np
 from lava_models.graph import runtime
 from lava_models.graph.wiring import Wiring
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import (
-    Draw,
-    Host,
-    Neurons,
-    Population,
-    RingNeurons,
-    build_program,
-)
+from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeurons
+from lava_models.net.program import build_program
 from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_models.net.program import Neurons, Population, Program, RingNeurons, TickNeurons
+from lava_models.net.populations import Neurons, Population, RingNeurons, TickNeurons
+from lava_models.net.program import Program
 
 if TYPE_CHECKING:
     from lava.magma.core.process.ports.ports import OutPort

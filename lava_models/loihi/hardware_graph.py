@@ -18,7 +18,8 @@ from hw_configs.files import UserError
 from lava_models.graph import runtime
 from lava_models.graph.lava_graph import Graph
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import GRADED, Population, build_program
+from lava_models.net.populations import GRADED, Population
+from lava_models.net.program import build_program
 from lava_models.reference.rule30 import ChipBits
 
 DRAIN = 8

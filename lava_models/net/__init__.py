@@ -6,7 +6,8 @@
 - ring: Ring, POPULATIONS, ring_synapses, random_bits
 - schedule: Schedule, make_schedule, dilate_decay
 - netfile: NetFile, PoissonLatents, HostLayer, PARTS
-- program: Program, Population, Connection, build_program, schedule_for, MODES
+- populations: Population, Connection, Host, Neurons, Draw, RingNeurons, TickNeurons
+- program: Program, build_program, schedule_for, MODES
 - hdf5: read_net, write_net
 - pretrained: PRETRAINED, PRETRAINED_COST
 """

@@ -18,222 +18,33 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
-from lava_models.net.latents import Selection, Thinning
-from lava_models.net.layers import Layer
 from lava_models.net.netfile import NetFile
-from lava_models.net.ring import BITS, CELLS, POPULATIONS, RULE, Ring, ring_synapses
-from lava_models.net.schedule import Schedule, make_schedule
-from lava_models.net.synapse import (
-    neuron_bias,
-    selection_synapses,
-    split_bias,
-    split_exponents,
-    unroll,
+from lava_models.net.populations import (
+    GRADED,
+    SPIKES,
+    Carried,
+    CarriedChances,
+    Connection,
+    Draw,
+    DrawWeights,
+    Host,
+    LayerWeights,
+    Neurons,
+    Population,
+    RingNeurons,
+    RingWeights,
+    TickNeurons,
 )
+from lava_models.net.ring import BITS, CELLS, POPULATIONS, RULE, Ring
+from lava_models.net.schedule import Schedule, make_schedule
+from lava_models.net.synapse import unroll
 
 MODES = ("reconstruct", "generate")
-SPIKES, GRADED = 0, 16
-"""Bits of a message: of a spike none; of graded spikes as many as the neuron's port takes."""
 RING_COUNTED_FROM = 3
 """Timestep from which on the ring of random bits shows no trace of how it was started."""
 IMAGES, DRAW, FEEDBACK = "images", "selection", "selection.feedback"
 CLOCK, SILENCE, RANDOM_BITS = "clock", "silence", "random bits"
-
-Parts = list[tuple[sparse.spmatrix, int]]
-"""Synapses as the chip stores them: (int32 matrix (targets, sources), exponent), to be added."""
-
-
-# --- what a population is -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Host:
-    """Sends what the host computed, the same at every tick: pixels, or chances."""
-
-
-@dataclass(frozen=True)
-class Neurons:
-    """The neurons of one layer of the file."""
-
-    layer: Layer
-    held: np.ndarray | None = None
-    """int32 (n,): synaptic sums of an input that never changes; they come with the bias."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Threshold neurons that draw z (lava_models.net.latents)."""
-
-    selection: Selection | Thinning
-    chances: np.ndarray | None = None
-    """int32 (C,), where they are constants on the chip."""
-    muted: int = 0
-    """Last ticks of a sample in which it is kept silent: of the copy that feeds z back."""
-
-
-@dataclass(frozen=True)
-class RingNeurons:
-    """One of the three populations that draw the random bits (lava_models.net.ring)."""
-
-    ring: Ring
-
-
-@dataclass(frozen=True)
-class TickNeurons:
-    """Fire by themselves, each at the same ticks of every sample."""
-
-    fires: np.ndarray
-    """bool (T, n)."""
-    beat: int
-    """Timesteps between the spikes of one of them."""
-
-
-Kind = Host | Neurons | Draw | RingNeurons | TickNeurons
-
-
-@dataclass(frozen=True)
-class Population:
-    """Neurons that fire together."""
-
-    name: str
-    part: str
-    """Of the network, what reports sum over: encoder, ..., latent, readout, clock, input."""
-    kind: Kind
-    shape: tuple[int, ...]
-    """(n,), or (C, H, W)."""
-    phase: int
-    """Timestep (1-based) at which it sends its first wave."""
-    row: str = ""
-    """Of the report's table: its own name, or that of a population that it is counted with."""
-    compiled: str = ""
-    """What it is a part of for a compiler: its own name, or that of the clock."""
-
-    def __post_init__(self) -> None:
-        for name in ("row", "compiled"):
-            object.__setattr__(self, name, getattr(self, name) or self.name)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def on_chip(self) -> bool:
-        return not isinstance(self.kind, Host)
-
-    @property
-    def waves(self) -> bool:
-        """Whether the wave of a tick passes through it: layers and latents."""
-        return isinstance(self.kind, (Neurons, Draw))
-
-    @property
-    def spiking(self) -> bool:
-        """False for the readout, whose voltage is read."""
-        return not isinstance(self.kind, Neurons) or self.kind.layer.neuron.spiking
-
-
-# --- what a connection consists of -------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LayerWeights:
-    """The synapses of a layer's inputs `first` ... `last` - 1."""
-
-    layer: Layer
-    first: int
-    last: int
-
-    def parts(self) -> Parts:
-        matrix = unroll(self.layer)
-        whole = (self.first, self.last) == (0, matrix.shape[1])
-        return [(matrix if whole else matrix[:, self.first:self.last], 0)]
-
-
-@dataclass(frozen=True)
-class Carried:
-    """What a tick neuron carries to each of its targets: bias, and sums of a held input."""
-
-    neurons: Neurons
-
-    def parts(self) -> Parts:
-        carried = split_bias(neuron_bias(self.neurons.layer))
-        if self.neurons.held is not None:  # of one sign each: any integer, not only even ones
-            for part in (np.maximum(self.neurons.held, 0), np.minimum(self.neurons.held, 0)):
-                carried += split_exponents(part)
-        return [(sparse.csr_matrix(weights[:, None]), exponent) for weights, exponent in carried]
-
-
-@dataclass(frozen=True)
-class CarriedChances:
-    """Constant chances, which ride on a tick neuron as a bias does."""
-
-    chances: np.ndarray
-
-    def parts(self) -> Parts:
-        return [(sparse.csr_matrix(weights[:, None]), exponent)
-                for weights, exponent in split_exponents(self.chances)]
-
-
-@dataclass(frozen=True)
-class DrawWeights:
-    """Of the draw's candidates, random bits or silence (synapse.selection_synapses)."""
-
-    selection: Selection | Thinning
-    channels: int
-    silencers: int
-    port: str
-
-    def parts(self) -> Parts:
-        return [(matrix, exponent) for port, matrix, exponent in selection_synapses(
-            self.selection, self.channels, self.silencers) if port == self.port]
-
-
-@dataclass(frozen=True)
-class RingWeights:
-    """Of the ring, into one of its populations."""
-
-    ring: Ring
-    target: str
-
-    def parts(self) -> Parts:
-        return [(ring_synapses(self.ring)[(RULE, CELLS, BITS).index(self.target)], 0)]
-
-
-def among_carriers(matrix: sparse.spmatrix, carrier: str, carriers: tuple[str, ...]
-                   ) -> sparse.csr_matrix:
-    """The synapses (n, 1) of one tick neuron as those of the whole clock: int32 (n, carriers)."""
-    at = np.full(matrix.nnz, carriers.index(carrier))
-    of = matrix.tocoo()
-    return sparse.csr_matrix((of.data, (of.row, at)), (matrix.shape[0], len(carriers)), np.int32)
-
-
-Synapses = LayerWeights | Carried | CarriedChances | DrawWeights | RingWeights
-
-
-@dataclass(frozen=True)
-class Connection:
-    """Synapses from one population to another."""
-
-    source: str
-    target: str
-    port: str
-    """Of the target's process: s_in, z_in, tick; zeta_in, bits_in, silence."""
-    synapses: Synapses
-    lag: int = 0
-    """Ticks late."""
-    message: int = SPIKES
-    """SPIKES, or GRADED: signed integers."""
-
-    @cached_property
-    def fan_out(self) -> np.ndarray:
-        """Synapses of each source neuron: int64 (n_source,)."""
-        return sum(np.diff(matrix.tocsc().indptr).astype(np.int64)
-                   for matrix, _ in self.synapses.parts())
-
-
-# --- the whole ----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class Program:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from lava_models.net.layers import Conv as ConvLayer
 from lava_models.net.layers import ConvT, Glif
-from lava_models.net.program import Connection, LayerWeights, Population, among_carriers
+from lava_models.net.populations import Connection, LayerWeights, Population, among_carriers
 from lava_models.net.schedule import Schedule, dilate_decay
 from lava_models.net.synapse import shared_kernel
 from lava_models.processes.glif import GLIF

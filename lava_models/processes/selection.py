@@ -19,7 +19,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 
-from lava_models.net.program import Connection, Population, among_carriers
+from lava_models.net.populations import Connection, Population, among_carriers
 from lava_models.net.ring import random_bits
 from lava_models.net.schedule import Schedule
 from lava_models.reference.simulator import DrawCell

@@ -13,15 +13,8 @@ import numpy as np
 
 from lava_models.net.layers import Layer
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import (
-    Connection,
-    Draw,
-    Host,
-    Population,
-    RingNeurons,
-    TickNeurons,
-    build_program,
-)
+from lava_models.net.populations import Connection, Draw, Host, Population, RingNeurons, TickNeurons
+from lava_models.net.program import build_program
 from lava_models.reference.host_encoder import host_chances
 from lava_models.reference.neurons import make_neurons
 from lava_models.reference.sums import make_sums

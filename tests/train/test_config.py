@@ -8,18 +8,8 @@ import pytest
 
 from hw_configs.files import UserError
 from train.cli import parse
-from train.config import (
-    DATASETS,
-    KINDS,
-    RunConfig,
-    flags_of,
-    from_dict,
-    load_toml,
-    presets,
-    run_of,
-    to_dict,
-    validate,
-)
+from train.config import DATASETS, KINDS, RunConfig, validate
+from train.settings import flags_of, from_dict, load_toml, presets, run_of, to_dict
 
 
 def test_there_is_a_preset_for_every_data_set():

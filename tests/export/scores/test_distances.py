@@ -10,8 +10,9 @@ from scipy import linalg
 from export.scores.autoencoder import Autoencoder, load_autoencoder, train_autoencoder_command
 from export.scores.distances import Frechet, Gaussian, Inception, frechet_distance
 from hw_configs.files import UserError
-from train.config import RunConfig, load_toml, presets
+from train.config import RunConfig
 from train.data import load_images, to_float
+from train.settings import load_toml, presets
 
 
 def _noise(count: int, seed: int, size: int = 16) -> torch.Tensor:

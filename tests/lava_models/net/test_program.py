@@ -7,16 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from lava_models.net.program import (
-    GRADED,
-    MODES,
-    SPIKES,
-    Draw,
-    Host,
-    Neurons,
-    TickNeurons,
-    build_program,
-)
+from lava_models.net.populations import GRADED, SPIKES, Draw, Host, Neurons, TickNeurons
+from lava_models.net.program import MODES, build_program
 
 
 def _wired(program) -> set[tuple[str, str, str]]:

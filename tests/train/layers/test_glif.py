@@ -8,20 +8,12 @@ import pytest
 import torch
 
 from hw_configs.files import UserError
-from train.config import (
-    GlifConfig,
-    GlifVaeConfig,
-    RunConfig,
-    SpikingLoss,
-    load_toml,
-    presets,
-    run_of,
-    validate,
-)
+from train.config import GlifConfig, GlifVaeConfig, RunConfig, SpikingLoss, validate
 from train.layers.glif import Glif
 from train.layers.neuron import Lif, Surrogate
 from train.layers.norm import TdBN
 from train.models.fsvae import GlifVae
+from train.settings import load_toml, presets, run_of
 
 T, N, C = 5, 7, 4
 DEFAULT = GlifConfig()

@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from train.config import FsvaeConfig, RunConfig, SpikingLoss, load_toml, presets
+from train.config import FsvaeConfig, RunConfig, SpikingLoss
 from train.models.fsvae import FSVAE
+from train.settings import load_toml, presets
 
 SMALL = FsvaeConfig(image_size=16, hidden=(4, 8), latent=6, k=4, bottleneck=(8, 12), ticks=5)
 
