@@ -222,14 +222,17 @@ def _run_on_board(command, net: NetFile, plan: Plan, console: Console) -> Finish
         measured = measured_section(profilers, run.steps, program.schedule.period,
                                     plan.hardware.board)
     expected = _expected(command, net, plan, console)
-    equal, verdict = compare_with_expected(run, expected, net, mode)
+    compared, late = compare_with_expected(run, expected, net, mode)
     # A held image is never sent: none of its pixels counts as a spike.
     sent = np.zeros_like(plan.graded) if options.hold else plan.graded
     return Finished(
         images=plan.images, graded=sent, voltage=run.voltage,
         latents=_latents(run, program, samples), counts=expected.counts, steps=run.steps,
         wall_s=wall_s, first=plan.before,
-        check={"equal": equal, "samples_compared": samples, "verdict": verdict},
+        check={"equal": compared.equal, "samples_compared": samples, "verdict":
+               f"{samples} samples on the chip against the integer reference: {compared}"
+               + f"; z {late} timesteps late through its adapter" * bool(late),
+               **compared.section()},
         cpu=machine["cpu_j"], measured=measured,
         target={"backend": "loihi2", "graph": "stock", "lanes": 1,
                 "description": f"Loihi 2: {plan.what}; counts are the reference's"})

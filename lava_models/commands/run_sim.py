@@ -28,6 +28,7 @@ def run_sim(command, arguments: list[str], net: NetFile, out: Path, dataset: str
     from lava_models.commands.console import make_console
     from lava_models.commands.meters import MachineMeters
     from lava_models.commands.test_images import load_images
+    from lava_models.graph.compare import Comparison
     from lava_models.net.program import build_program
     from lava_models.reference.rule30 import ChipBits
     from lava_models.reference.simulator import encode_images
@@ -50,7 +51,8 @@ def run_sim(command, arguments: list[str], net: NetFile, out: Path, dataset: str
     start, meters = time.perf_counter(), MachineMeters()
     run = _simulate(command, net, bits, graded, lanes, out, console)
     wall_s, machine = time.perf_counter() - start, meters.read()
-    check = {"equal": None, "verdict": "not compared", "samples_compared": 0}
+    check = {"equal": None, "verdict": "not compared", "samples_compared": 0,
+             **Comparison(0, (), None).section()}
     if command.check:
         check = _checked(command, run, net, bits, graded, console)
     return save_run(
@@ -136,7 +138,8 @@ def _checked(command, run: GraphRun, net: NetFile, bits: ChipBits, graded: np.nd
             on_lane=lambda done, total: progress.update(task, completed=done))
     compared = min(command.samples, run.recorded * run.lanes)
     return {"equal": verdict.equal, "samples_compared": compared, "verdict":
-            f"{compared} samples on Lava against the integer reference: {verdict}"}
+            f"{compared} samples on Lava against the integer reference: {verdict}",
+            **verdict.section()}
 
 
 def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:

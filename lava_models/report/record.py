@@ -18,7 +18,7 @@ from lava_models.cost.estimates import Cost, energy_section, fit_section_of, tim
 from lava_models.net.schedule import Schedule
 from lava_models.report.file_names import check_file_name
 
-SCHEMA = "lava-fsvae-report/3"
+SCHEMA = "lava-fsvae-report/4"
 COUNTED = ("neurons", "synapses", "spikes", "synops", "neuron_updates")
 NOT_COUNTED = [
     "input/output between host and chip, the board around the chips, their embedded processors",
@@ -130,7 +130,7 @@ def validate_report(record: dict, where: str) -> None:
     import jsonschema
 
     schema = json.loads(
-        (resources.files("lava_models.report") / "schemas" / "report-3.json").read_text("utf-8"))
+        (resources.files("lava_models.report") / "schemas" / "report-4.json").read_text("utf-8"))
     if record.get("schema") != SCHEMA:
         raise UserError(f"{where}: schema {record.get('schema')!r}, this release reads {SCHEMA}; "
                         "run run-lava again")

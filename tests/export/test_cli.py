@@ -34,8 +34,10 @@ def test_failed_proof_writes_nothing(model, tmp_path, monkeypatch, capsys):
     (tmp_path / "model.net").write_text("mine")
 
     def differs(run, *_):
-        from lava_models.graph.compare import Comparison
-        return Comparison(run.steps, 1, 1, 1, "encoder.0, neuron 3, timestep 2")
+        from lava_models.graph.compare import Compared, Comparison
+
+        one = Compared("encoder.0", "encoder", 1, 2, 1, differing=1, awaited=True)
+        return Comparison(run.steps, (one,), "encoder.0, neuron 3, timestep 2")
 
     monkeypatch.setattr("export.prove.compare_with_reference", differs)
     assert export_command([str(model), "--prove", "1", "--images", "1"]) == 1
