@@ -5,5 +5,5 @@ holds them to it), so that comparing them compares arithmetic and not one code w
 
 - cells: FusedLayer, FusedDraw, make_cell
 - taps: Taps, DenseTaps, make_taps
-- neurons: fire, fire_gated
+- registers: fire, fire_gated
 """

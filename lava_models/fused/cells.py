@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lava_models.fused.neurons import FINE, OVERFLOWS, PORT, PORT_MAX, STATE_MAX, fire, fire_gated
+from lava_models.fused.registers import FINE, OVERFLOWS, PORT, PORT_MAX, STATE_MAX, fire, fire_gated
 from lava_models.fused.taps import make_taps
 from lava_models.net.layers import Glif
 from lava_models.net.populations import GRADED, Connection, Draw, Neurons, Population
