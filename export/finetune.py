@@ -117,9 +117,7 @@ def set_scales(integer, model, fill: float, mean_square: float) -> None:
         UserError: a layer cannot be held by the chip; names it.
     """
     from export.translate import quantize_layers
+    from export.twin import give_scales
     from hw_configs import load_chip
 
-    done = {q.name: q for q in quantize_layers(model, load_chip(), mean_square, fill)}
-    for name, block in integer.named_layers():
-        q = done[name]
-        block.neuron.set_scale(q.scale / q.input_max, q.input_max)
+    give_scales(integer, quantize_layers(model, load_chip(), mean_square, fill))

@@ -21,7 +21,7 @@ def test_exports_proves_and_says_so(model, tmp_path, capsys):
     assert export_command([str(model), "--prove", "2", "--images", "64"]) == 0
     said = capsys.readouterr().out
     assert "verdict: equal" in said
-    assert said.count("equal:") == 2  # reconstruct and generate
+    assert said.count("equal:") == 4  # model and Lava, reconstruct and generate
     for layer in ("encoder.0", "posterior.2", "prior.0", "decoder.4"):
         assert layer in said
     assert float(re.search(r"float ([\d.]+), integer", said)[1]) > 0
