@@ -222,7 +222,11 @@ class SpikingConfig(ModelConfig):
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
     """Shape of the spike's derivative; exponential is SLAYER's, rectangle is GLIF's "linear"."""
     surrogate_width: float = 1.0
-    """Full width of the rectangle, half-width of the triangle, decay of the exponential."""
+    """Full width of the rectangle, half-width of the triangle, twice the decay of the exponential:
+    --surrogate-scale over this is the height of each."""
+    surrogate_scale: float = 1.0
+    """Area under the derivative. SLAYER's own exponential has width 200 V_th and scale 0.1, too
+    flat for so many layers."""
     latent_gradient: Literal["picked", "mean"] = "picked"
     """Candidates of a latent channel that learn from the decoder: the one picked (FSVAE), or all
     k, a k-th each: nearly the same expectation, less noise."""
@@ -242,7 +246,8 @@ class SpikingConfig(ModelConfig):
         for name in ("keep", "readout_keep"):
             _need(0 < getattr(self, name) < 1, name, getattr(self, name),
                   "a number between 0 and 1")
-        _positive(self, "threshold", "latent_gain", "readout_init", "surrogate_width")
+        _positive(self, "threshold", "latent_gain", "readout_init", "surrogate_width",
+                  "surrogate_scale")
 
 
 @dataclass(frozen=True)
