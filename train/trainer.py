@@ -103,8 +103,11 @@ class Trainer:
             self._resume()
         else:
             if config.start_from is not None:
-                checkpoint.load_weights(self.model, config.start_from)
-            if config.start_from is None:
+                changed = checkpoint.load_weights(self.model, config.start_from)
+                if changed:
+                    self.console.print(f"other leaks than {config.start_from} was trained with: "
+                                       f"{', '.join(changed)}")
+            else:
                 self.model.look_at(self.training)
             prepare(self.model)
             self.model.check_ready()

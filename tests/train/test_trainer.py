@@ -156,6 +156,32 @@ def test_starts_from_other_weights(tmp_path):
     assert not (tmp_path / "c" / "config.toml").exists()
 
 
+def test_leaks_are_the_settings_not_the_weights(tmp_path, capsys):
+    """What is in config.toml is what runs, whatever the weights were trained with."""
+    _trainer(tmp_path / "a", "--keep", "0.5", "--readout-keep", "0.6").run()
+    model = tmp_path / "a" / "model.pt"
+    _trainer(tmp_path / "b", "--start-from", str(model), "--readout-keep", "1").run()
+    assert "--keep 0.25 (was 0.5), --readout-keep 1.0 (was 0.6)" in capsys.readouterr().out
+    trained, config, _ = load_model(tmp_path / "b" / "model.pt")
+    assert (config.model.keep, config.model.readout_keep) == (0.25, 1)
+    *firing, (_, readout) = trained.named_layers()
+    assert {block.neuron.keep_register for _, block in firing} == {1024}
+    assert readout.neuron.keep_register == 4096
+    assert trained.encoder[1].neuron.grid.keep == 0.25
+
+
+def test_what_weights_decide_is_refused_by_name(tmp_path):
+    """Gated neurons learn their leak: a setting that would do nothing is not taken."""
+    gated = ("--model", "glif", "--threshold", "0.5", "--keep", "0.25")
+    _trainer(tmp_path / "a", *gated).run()
+    model = str(tmp_path / "a" / "model.pt")
+    _trainer(tmp_path / "b", *gated, "--start-from", model)
+    for flag, value in (("--keep", "0.5"), ("--threshold", "0.4")):
+        with pytest.raises(UserError, match=rf"{flag} {value}: is learned, .* began at"):
+            _trainer(tmp_path / "c", *gated, flag, value, "--start-from", model)
+    assert not (tmp_path / "c" / "config.toml").exists()
+
+
 def test_learning_rate(tmp_path):
     trainer = _trainer(tmp_path / "a", "--lr", "1", "--lr-schedule", "cosine", "--warmup-steps",
                        "2")
