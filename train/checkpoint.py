@@ -6,6 +6,7 @@ Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import platform
@@ -26,6 +27,8 @@ from train.settings import from_dict
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
 _KEYS = ("config", "model", "epoch", "provenance")
+STARTED_FROM = "start_from_sha256"
+"""In a run's provenance: the hash of the model.pt it was started from."""
 _LEAKS = ("current_decay", "voltage_decay")
 """Of SLAYER's neurons."""
 
@@ -120,6 +123,25 @@ def load_weights(model: Model, path: Path) -> list[str]:
     return [f"{flag_of(name)} {getattr(here, name)} (was {getattr(there, name)})"
             for name in ("keep", "readout_keep")
             if getattr(here, name, None) != getattr(there, name, None)]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start_of(config: RunConfig, state: dict) -> Path | None:
+    """The model.pt that a model was started from, as far as that is still there.
+
+    Args:
+        config, state: of the model, as `load_model` gives them.
+    """
+    path = config.start_from
+    if path is None or not path.is_file():
+        return None
+    # Models of older releases do not say which bytes it had.
+    known = state["provenance"].get(STARTED_FROM)
+    return path if known in (None, sha256_of(path)) else None
 
 
 def provenance(command: list[str]) -> dict[str, str | bool]:
