@@ -380,6 +380,9 @@ class RunConfig:
     crops: int = 0
     """Cut so many squares of --image-size out of each image, at random places that never change,
     instead of resizing it."""
+    flip: bool = False
+    """Flip training images left to right, each with chance 1/2; those of cifar10 and celeba always
+    are (the paper's)."""
     download: bool = False
     """Let torchvision download the data set into data_dir."""
     validation: float = 0.05

@@ -64,9 +64,9 @@ def to_float(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def augmentation(dataset: str) -> bool:
+def augmentation(config: RunConfig) -> bool:
     """Whether training flips images left to right (as the paper: CIFAR-10 and CelebA)."""
-    return dataset in ("cifar10", "celeba", "folder")
+    return config.flip or config.dataset in ("cifar10", "celeba")
 
 
 def split_validation(images: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:

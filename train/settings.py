@@ -195,4 +195,6 @@ def from_dict(values: dict, where: str) -> RunConfig:
     Raises:
         UserError: as `load_toml`.
     """
+    if values.get("dataset") == "folder" and "flip" not in values:
+        values = {**values, "flip": True}  # older releases always flipped them
     return overlay(run_of(kind_in(values, where) or "fsvae"), values, where, of_all_models=True)

@@ -238,7 +238,7 @@ class Trainer:
                                generator=stream(self.config.seed, "order", epoch))
         size = self.config.optim.batch_size
         images = self.training[order[step * size:(step + 1) * size]]
-        if augmentation(self.config.dataset):
+        if augmentation(self.config):
             coin = torch.rand(len(images), generator=stream(self.config.seed, "order", epoch, step))
             images = torch.where((coin < 0.5)[:, None, None, None], images.flip(-1), images)
         return to_float(self.ranks.share(images)).to(self.device)
