@@ -137,7 +137,8 @@ def _folder(folder: Path, split: Split) -> _Pictures:
 
     def read(index: int) -> Image.Image:
         try:
-            return Image.open(mine[index])
+            with Image.open(mine[index]) as opened:
+                return opened.copy()  # reads the pixels: a file that is cut short opens, too
         except (UnidentifiedImageError, OSError):
             raise UserError(f"{mine[index]}: not a readable image; remove it") from None
 

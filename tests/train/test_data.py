@@ -88,8 +88,10 @@ def test_absent_data_says_how_to_get_it(dataset, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_broken_image(image_folder):
-    (image_folder / "00.png").write_text("no image")
+@pytest.mark.parametrize("bytes_left", [0, 300])
+def test_broken_image(image_folder, bytes_left):
+    whole = (image_folder / "00.png").read_bytes()
+    (image_folder / "00.png").write_bytes(whole[:bytes_left])
     with pytest.raises(UserError, match="00.png: not a readable image"):
         load_images(_config("folder", image_folder), "train")
 
