@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass, fields, replace
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
 def main() -> None:
     """Console script."""
     sys.exit(run_command(lambda: export_command(sys.argv[1:])))
-
-
-SEEN = 2000
-"""Training images that the integers are chosen by."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +74,7 @@ def _export(command: Command, arguments: list[str]) -> int:
     """Translate the model, prove the file beside its place, put it there."""
     # Heavy imports late, so that --help is quick.
     from export.table import layer_table
+    from export.translate import seen_images
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
     from train.data import load_images, to_float
@@ -88,7 +84,7 @@ def _export(command: Command, arguments: list[str]) -> int:
     if command.data_dir is not None:
         config = replace(config, data_dir=command.data_dir)
     images = to_float(load_images(config, "test", command.images)).numpy()
-    seen = to_float(load_images(config, "train", SEEN)).numpy()
+    seen = seen_images(config)
     _check_model(command.model, config.model)
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
@@ -137,11 +133,11 @@ def _translated(command: Command, arguments: list[str], model: Model, config: Ru
     """
     from export.translate import default_random_bits, translate
     from hw_configs import load_chip
-    from train.checkpoint import provenance
+    from train.checkpoint import provenance, sha256_of
 
     bits = command.random_bits or default_random_bits(config.model)
     origin = {"exported": provenance(["export-netx", *arguments]), "trained": state["provenance"],
-              "model_sha256": hashlib.sha256(command.model.read_bytes()).hexdigest(),
+              "model_sha256": sha256_of(command.model),
               "dataset": config.dataset, "epoch": state["epoch"]}
     return translate(model, load_chip(), random_bits=bits, images=seen, provenance=origin)
 

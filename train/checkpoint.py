@@ -6,6 +6,7 @@ Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import platform
@@ -18,7 +19,7 @@ import torch
 
 from hw_configs.files import UserError, replacing
 from hw_configs.source import commit_of
-from train.config import RunConfig, validate
+from train.config import RunConfig, flag_of, validate
 from train.models.base import Model
 from train.models.build import build_model
 from train.settings import from_dict
@@ -26,6 +27,10 @@ from train.settings import from_dict
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
 _KEYS = ("config", "model", "epoch", "provenance")
+STARTED_FROM = "start_from_sha256"
+"""In a run's provenance: the hash of the model.pt it was started from."""
+_LEAKS = ("current_decay", "voltage_decay")
+"""Of SLAYER's neurons."""
 
 
 def save(path: Path, state: dict) -> None:
@@ -88,21 +93,55 @@ def load_model(path: Path) -> tuple[Model, RunConfig, dict]:
     return model.eval(), config, state
 
 
-def load_weights(model: Model, path: Path) -> None:
+def load_weights(model: Model, path: Path) -> list[str]:
     """Give `model` the weights of a checkpoint; those of integer arithmetic need not be in it.
 
+    Leaks are settings, though SLAYER keeps them among the weights: they stay as the model has them.
+
+    Returns:
+        a phrase per leak that is not what the weights were trained with.
+
     Raises:
-        UserError: as `load`, or the layers differ.
+        UserError: as `load`, the layers differ, or a setting that the weights decide does.
     """
-    state = load(path)["model"]
-    mine = model.state_dict()
+    whole = load(path)
+    state = {n: v for n, v in whole["model"].items() if not n.endswith(_LEAKS)}
+    mine = {n: v for n, v in model.state_dict().items() if not n.endswith(_LEAKS)}
     fixed = ("weight_scale", "input_max")
     wrong = [n for n in mine.keys() ^ state.keys() if not n.endswith(fixed)] + [
         n for n in mine.keys() & state.keys() if mine[n].shape != state[n].shape]
     if wrong:
         raise UserError(f"{path}: its layers are not those of this model (first difference: "
                         f"{min(wrong)}); --start-from needs the same layers")
+    here, there = model.config, from_dict(whole["config"], f"{path}: config").model
+    for name in here.learned:
+        if getattr(here, name) != getattr(there, name):
+            raise UserError(f"{flag_of(name)} {getattr(here, name)}: is learned, and the weights "
+                            f"of --start-from {path} began at {getattr(there, name)}; leave it at "
+                            "that, or start from new weights")
     model.load_state_dict(state, strict=False)
+    return [f"{flag_of(name)} {getattr(here, name)} (was {getattr(there, name)})"
+            for name in ("keep", "readout_keep")
+            if getattr(here, name, None) != getattr(there, name, None)]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start_of(config: RunConfig, state: dict) -> Path | None:
+    """The model.pt that a model was started from, as far as that is still there.
+
+    Args:
+        config, state: of the model, as `load_model` gives them.
+    """
+    path = config.start_from
+    if path is None or not path.is_file():
+        return None
+    # Models of older releases do not say which bytes it had.
+    known = state["provenance"].get(STARTED_FROM)
+    return path if known in (None, sha256_of(path)) else None
 
 
 def provenance(command: list[str]) -> dict[str, str | bool]:

@@ -162,10 +162,39 @@ def to_dict(config: RunConfig) -> dict:
     return {**values, "model": {"kind": config.model.kind, **values["model"]}}
 
 
+def differences(theirs, ours, without: frozenset[str] = frozenset()) -> list[str]:
+    """Settings that differ, by flag, as "--lr 0.001, not 0.002": theirs, then ours.
+
+    Args:
+        theirs, ours: dataclasses of settings, the same or of two models.
+        without: names left out.
+    """
+    found: list[str] = []
+    for f in dataclasses.fields(theirs):
+        if f.name in without:
+            continue
+        a, b = getattr(theirs, f.name), getattr(ours, f.name, None)
+        if dataclasses.is_dataclass(a) and type(a) is type(b):
+            found += differences(a, b, without)
+        elif a != b and not (isinstance(a, Path) and isinstance(b, Path)
+                             and a.resolve() == b.resolve()):
+            found.append(f"{flag_of(f.name)} {_shown(a)}, not {_shown(b)}")
+    return found
+
+
+def _shown(value) -> str:
+    """A setting's value as one types it."""
+    if dataclasses.is_dataclass(value):
+        return value.kind
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def from_dict(values: dict, where: str) -> RunConfig:
     """Inverse of `to_dict`; takes what older releases stored, too: settings of all models.
 
     Raises:
         UserError: as `load_toml`.
     """
+    if values.get("dataset") == "folder" and "flip" not in values:
+        values = {**values, "flip": True}  # older releases always flipped them
     return overlay(run_of(kind_in(values, where) or "fsvae"), values, where, of_all_models=True)

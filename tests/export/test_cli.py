@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from export.cli import export_command
-from lava_models import UserError, read_net
+from lava_models import Reference, UserError, read_net
+from lava_models.net.layers import fan_in_bound, membrane_bound
+from lava_models.net.synapse import neuron_bias, unroll
+from lava_models.reference.rule30 import ChipBits
 from train.checkpoint import load, save
 
 
@@ -76,3 +80,25 @@ def test_dead_layer_is_named(model, tmp_path):
     assert not (tmp_path / "model.net").exists()
 
 
+
+
+def test_readout_without_a_leak(digits_run, tmp_path):
+    """--readout-keep 1: no leak on the chip either; proven on Lava, and its value is the plain sum
+    of all ticks', from the spikes and synapses alone."""
+    from train.cli import train_command
+
+    train_command(["--dataset", "digits", "--run-dir", str(tmp_path), "--hidden", "8", "16", "16",
+                   "--latent", "8", "--k", "4", "--ticks", "4", "--bottleneck", "16", "24",
+                   "--epochs", "1", "--limit-batches", "2", "--readout-keep", "1", "--start-from",
+                   str(digits_run / "model.pt")])
+    assert export_command([str(tmp_path / "model.pt"), "--prove", "2", "--images", "8"]) == 0
+    net = read_net(tmp_path / "model.net")
+    *firing, readout = net.decoder
+    assert readout.neuron.decay == 0 and firing[0].neuron.decay == 3072
+    worst = fan_in_bound(readout, 1).max() * 64
+    assert membrane_bound(readout, 1, net.ticks) == net.ticks * worst
+    bits = ChipBits.of(net, "generate", 5).samples(0, 16)
+    result = Reference(net, "generate").run(bits, watch=None)
+    spikes = result.spikes[f"decoder.{len(firing) - 1}"].astype(np.int64).sum(axis=1)
+    sums = (unroll(readout) @ spikes.T).T + net.ticks * neuron_bias(readout)
+    assert spikes.any() and np.array_equal(result.voltage, 64 * sums)

@@ -112,7 +112,7 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
         grad_spikes: float32 (T, R, C).
         grad_r: gradient of the membranes after the last tick (in units of 1), float32 (R, C);
             becomes that of the membranes before the first.
-        surrogate: shape, center, width and tau of train.layers.neuron.Surrogate.
+        surrogate: shape, center, width and scale of train.layers.neuron.Surrogate.
         through: whether the gradient goes through the reset.
 
     Returns:
@@ -191,27 +191,27 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, 
 
 
 @jit
-def slope_of(v, out, unit, shape, center, width, tau):
+def slope_of(v, out, unit, shape, center, width, area):
     """train.layers.neuron.Surrogate.derivative of membranes in grid units: a plain loop per shape,
-    as LLVM does not vectorise one that chooses."""
-    one = np.float32(1)
-    half, height, low, steep = width / np.float32(2), one / width, np.float32(0.05) / tau, one / tau
+    as LLVM does not vectorise one that chooses. `area` is the surrogate's scale."""
+    one, two = np.float32(1), np.float32(2)
+    half, height, steep, decay = width / two, area / width, one / width, two / width
     if shape == 0:
         for m in range(len(v)):
             out[m] = height if abs(v[m] * unit - center) < half else np.float32(0)
     elif shape == 1:
         for m in range(len(v)):
             distance = abs(v[m] * unit - center)
-            out[m] = (one - distance * height) * height if distance < width else (
+            out[m] = (one - distance * steep) * height if distance < width else (
                 np.float32(0))
     else:
         for m in range(len(v)):
-            out[m] = low * np.exp(-abs(v[m] * unit - center) * steep)
+            out[m] = height * np.exp(-abs(v[m] * unit - center) * decay)
 
 
 @jit
 def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
-                   threshold, leaks, narrow, shape, center, width, tau, through):
+                   threshold, leaks, narrow, shape, center, width, area, through):
     ticks = len(grad_spikes)
     still = len(x) == 1
     unit, scale, threshold = np.float32(1 / scale), np.float32(scale), np.float32(threshold)
@@ -237,7 +237,7 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
             here, values = x[0 if still else t][first:first + size], v[t]
             above = grad_spikes[t][first:first + size]
             out = grad[0 if still else t][first:first + size]
-            slope_of(values[:size], slope, unit, shape, center, width, tau)
+            slope_of(values[:size], slope, unit, shape, center, width, area)
             for m in range(size):
                 stay = one
                 if through:

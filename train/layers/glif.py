@@ -86,7 +86,7 @@ class _Compiled(torch.autograd.Function):
         surrogate, carry = ctx.surrogate, to_rows(grad_u[None])[0].clone()
         grad, sums = fire_gated_backward(
             currents.numpy(), before.numpy(), to_rows(grad_spikes).numpy(), carry.numpy(),
-            ctx.fresh, (surrogate.shape, 0.0, surrogate.width, surrogate.tau),
+            ctx.fresh, (surrogate.shape, 0.0, surrogate.width, surrogate.scale),
             *(v.numpy() for v in values))
         of_values = torch.from_numpy(sums).to(grad_u.dtype)
         grad_u0 = None if ctx.fresh else from_rows(carry[None], (1, *ctx.shape[1:]))[0]

@@ -80,8 +80,7 @@ class IntegerLif(Lif):
     @property
     def surrogate(self) -> Surrogate:
         """The float model's, in units of synaptic sums."""
-        s, scale = super().surrogate, self.scale
-        return Surrogate(s.shape, s.center * scale, s.width * scale, s.threshold * scale)
+        return super().surrogate.stretched(self.scale)
 
     def integers(self, weight: Tensor, bias: Tensor | None, out_axis: int
                  ) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ convolutions merge T and N into one batch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -22,30 +22,33 @@ from train.layers.slayer import slayer
 class Surrogate:
     """Derivative of the spike with respect to the membrane v.
 
-    rectangle:    [|v - center| < width / 2] / width
-    triangle:     max(0, 1 - |v - center| / width) / width
-    exponential:  SLAYER's, scale/(2 tau) exp(-|v - center| / tau), tau = 100 V_th width,
-                  scale = 0.1 (slayer/neuron/cuba.py, TAU_RHO_MULT and SCALE_RHO_MULT)
+    rectangle:    scale / width * [|v - center| < width / 2]
+    triangle:     scale / width * max(0, 1 - |v - center| / width)
+    exponential:  scale / width * exp(-2 |v - center| / width)
+
+    Center and width are in units of v; scale is the area under the curve, scale / width its height.
+    The exponential is SLAYER's (slayer/neuron/cuba.py), whose own numbers are width = 200 V_th
+    tau_grad and scale = 0.1 scale_grad: for V_th = 0.2 a slope of 0.0025 wherever a membrane is, so
+    that 1e-18 is left of a gradient after a network's eight layers.
     """
 
     shape: str
     center: float
     width: float
-    threshold: float
+    scale: float = 1.0
 
     def derivative(self, v: Tensor) -> Tensor:
         """ds/dv at membranes v."""
-        distance = (v - self.center).abs_()
+        distance, height = (v - self.center).abs_(), self.scale / self.width
         if self.shape == "rectangle":
-            return (distance < self.width / 2).to(v.dtype).div_(self.width)
+            return (distance < self.width / 2).to(v.dtype).mul_(height)
         if self.shape == "triangle":
-            return distance.div_(-self.width).add_(1).clamp_(min=0).div_(self.width)
-        return distance.div_(-self.tau).exp_().mul_(0.1 / (2 * self.tau))
+            return distance.div_(-self.width).add_(1).clamp_(min=0).mul_(height)
+        return distance.mul_(-2 / self.width).exp_().mul_(height)
 
-    @property
-    def tau(self) -> float:
-        """SLAYER's tau of the exponential."""
-        return 100 * self.threshold * self.width
+    def stretched(self, units: float) -> Surrogate:
+        """The same of a v counted in so many units per 1; the area stays."""
+        return replace(self, center=self.center * units, width=self.width * units)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class _FusedFunction(torch.autograd.Function):
             currents.numpy(), gain.numpy(), shift.numpy(), before.numpy(),
             to_rows(grad_spikes).numpy(), carry.numpy(), grid.scale, grid.keep, grid.threshold,
             grid.leaks,
-            (surrogate.shape, surrogate.center, surrogate.width, surrogate.tau),
+            (surrogate.shape, surrogate.center, surrogate.width, surrogate.scale),
             neuron.reset_gradient == "through")
         grad_gamma = grad_beta = None
         if ctx.norm is not None:

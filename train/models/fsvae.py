@@ -53,7 +53,7 @@ class FSVAE(Model):
     def _lif(self, c: FsvaeConfig, keep: float, norm: TdBN | None) -> Lif:
         """Neurons that keep so much of their membrane per tick."""
         center = c.threshold if c.surrogate_center == "threshold" else 0.0
-        surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
+        surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.surrogate_scale)
         kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag) if c.integer else Lif
         return kind(c.threshold, keep, c.state_scale, surrogate, c.reset_gradient, norm)
 
@@ -271,12 +271,12 @@ class GlifVae(FSVAE):
     """The same with gated neurons (train.layers.glif)."""
 
     def _neuron(self, c: GlifVaeConfig, channels: int, norm: TdBN) -> Glif:
-        surrogate = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
+        surrogate = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.surrogate_scale)
         return Glif(channels, c.ticks, c.glif, c.keep, c.threshold, surrogate, norm)
 
     def _readout(self, c: GlifVaeConfig) -> Lif:
         # It never fires: of all these only the share kept counts.
-        never = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
+        never = Surrogate(c.surrogate, 0.0, c.surrogate_width)
         return Lif(c.threshold, c.readout_keep, READOUT_SCALE, never, "through")
 
     def undecayed(self) -> set[nn.Parameter]:

@@ -13,7 +13,7 @@ from train.layers.norm import TdBN
 
 def _lif(keep, shape, reset, channels=None):
     norm = None if channels is None else TdBN(channels, 0.4)
-    return Lif(0.2, keep, 80, Surrogate(shape, 0.1, 0.6, 0.2), reset, norm)
+    return Lif(0.2, keep, 80, Surrogate(shape, 0.1, 0.6, 0.7), reset, norm)
 
 
 def _both(lif, x, r0, ticks, grad, monkeypatch):

@@ -17,7 +17,7 @@ from train.settings import load_toml, presets, run_of
 
 T, N, C = 5, 7, 4
 DEFAULT = GlifConfig()
-LINEAR, TRIANGLE = (Surrogate(shape, 0.0, 1.0, 0.5) for shape in ("rectangle", "triangle"))
+LINEAR, TRIANGLE = (Surrogate(shape, 0.0, 1.0) for shape in ("rectangle", "triangle"))
 
 
 def make(config: GlifConfig = DEFAULT, surrogate: Surrogate = TRIANGLE, spread: float = 0.7
@@ -127,7 +127,7 @@ def test_fixed_as_lif_is_the_lif_and_learns_nothing():
     """alpha = gamma = 1, beta = 0: up to SLAYER's grid, which the other neuron keeps."""
     neuron = Glif(C, T, GlifConfig(parameters="lif"), 0.25, 0.5, TRIANGLE, None)
     assert not any(p.requires_grad for p in neuron.parameters())
-    lif = Lif(0.5, 0.25, 80, Surrogate("triangle", 0.5, 1.0, 0.5), "through")
+    lif = Lif(0.5, 0.25, 80, Surrogate("triangle", 0.5, 1.0), "through")
     x = torch.randint(-4000, 6000, (T, 50, C)) / (64 * 80.0)
     assert torch.equal(neuron(x)[0], lif(x)[0])
 
