@@ -26,7 +26,7 @@ import torch
 BLOCK = 4096
 """Neurons a kernel takes at a time: all their ticks stay in the second cache."""
 SHAPES = ("rectangle", "triangle", "exponential")
-"""Of train.layers.neuron.Surrogate; kernels get the index."""
+"""Of train.backends.backend.Surrogate; kernels get the index."""
 SERIAL = 1 << 16
 """Below so many values threads cost more than they bring."""
 
@@ -112,7 +112,7 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
         grad_spikes: float32 (T, R, C).
         grad_r: gradient of the membranes after the last tick (in units of 1), float32 (R, C);
             becomes that of the membranes before the first.
-        surrogate: shape, center, width and scale of train.layers.neuron.Surrogate.
+        surrogate: shape, center, width and scale of train.backends.backend.Surrogate.
         through: whether the gradient goes through the reset.
 
     Returns:
@@ -192,7 +192,7 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, 
 
 @jit
 def slope_of(v, out, unit, shape, center, width, area):
-    """train.layers.neuron.Surrogate.derivative of membranes in grid units: a plain loop per shape,
+    """train.backends.backend.Surrogate.derivative of membranes in grid units: a plain loop per shape,
     as LLVM does not vectorise one that chooses. `area` is the surrogate's scale."""
     one, two = np.float32(1), np.float32(2)
     half, height, steep, decay = width / two, area / width, one / width, two / width

@@ -14,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from train.layers.neuron import Grid, Lif, Surrogate
+from train.backends.backend import Grid, Surrogate
+from train.layers.neuron import Lif
 
 WEIGHT_MAX = 254
 """As export.quantize.WEIGHT_MAX."""

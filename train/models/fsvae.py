@@ -17,11 +17,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from hw_configs.files import UserError
+from train.backends.backend import Surrogate
+from train.backends.choice import backend_for
 from train.config import FsvaeConfig, GlifVaeConfig, LossConfig, SpikingConfig, SpikingLoss
 from train.layers.blocks import Conv, ConvT, Dense, Readout
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
-from train.layers.neuron import Lif, Surrogate
+from train.layers.neuron import Lif
 from train.layers.norm import TdBN
 from train.models.base import Model
 from train.models.losses import Losses, kld, mmd
@@ -96,8 +98,7 @@ class FSVAE(Model):
 
     def neurons(self) -> str:
         probe = torch.zeros(1, device=self.decoder[-1].bias.device)
-        return ("compiled loops" if self.decoder[0].neuron.runs_compiled(probe)
-                else "PyTorch operators")
+        return backend_for(probe, self.decoder[0].neuron.norm).name
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """(name, block) of all layers of the four parts, in the order and by the names of the

@@ -14,9 +14,10 @@ from export.translate import translate
 from hw_configs import load_chip
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, encode_images
+from train.backends.backend import Surrogate
+from train.backends.choice import BACKENDS, only
 from train.config import FsvaeConfig, SpikingLoss
 from train.layers.integers import IntegerLif
-from train.layers.neuron import Lif, Surrogate
 from train.models.fsvae import FSVAE
 
 
@@ -143,7 +144,7 @@ def _loss():
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_compiled_loops_leak_as_the_operators(dilation, monkeypatch):
+def test_compiled_loops_leak_as_the_operators(dilation):
     """Several truncated leaks per tick: values, gradients of both paths, and plain integers."""
     surrogate = Surrogate("triangle", 0.2, 1.0)
     lif = IntegerLif(0.2, 0.25, 80, surrogate, "through", None, dilation=dilation)
@@ -152,10 +153,10 @@ def test_compiled_loops_leak_as_the_operators(dilation, monkeypatch):
     current = 2 * torch.randint(-40, 60, (9, 3, 5), generator=generator).float()
     grad = torch.randn(9, 3, 5, generator=generator)
     results = []
-    for compiled in (True, False):
-        monkeypatch.setattr(Lif, "runs_compiled", lambda self, _, c=compiled: c)
+    for backend in BACKENDS:
         x = current.clone().requires_grad_()
-        spikes, after = lif(x)
+        with only(backend.name):
+            spikes, after = lif(x)
         (spikes * grad).sum().backward()
         results.append((spikes.detach(), after.detach(), x.grad))
     for a, b in zip(*results):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.layers.neuron import Lif, Surrogate
+from train.backends.backend import Surrogate
+from train.layers.neuron import Lif
 from train.layers.slayer import slayer
 
 
