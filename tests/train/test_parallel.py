@@ -76,7 +76,8 @@ def test_resume_on_another_number_of_ranks(tmp_path):
     two = _train(tmp_path, 2, "two", code=STOPPED)
     assert not (two / "model.pt").exists()
     resumed = subprocess.run(
-        [sys.executable, "-c", RUN.format(backend="compiled loops"), "--resume", "--run-dir", str(two)],
+        [sys.executable, "-c", RUN.format(backend="compiled loops"), "--resume", "--run-dir",
+         str(two)],
         capture_output=True, text=True, timeout=200)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert _last_row(two)["loss"] == pytest.approx(_last_row(one)["loss"], rel=1e-4)

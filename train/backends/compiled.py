@@ -2,8 +2,8 @@
 
 PyTorch's own operators read and write memory a dozen times per tick and neuron; these do it three
 times forward and six backward, keep a block of neurons in the cache over all ticks, and save
-nothing for the backward pass but the currents (membranes are computed again). train.layers.neuron
-says what is computed and holds the same in PyTorch, which runs on other devices and checks this.
+nothing for the backward pass but the currents (membranes are computed again).
+train.backends.operators is the same in PyTorch, which runs on other devices and checks this.
 
 Arrays are C-contiguous: currents (T or 1, R, C), R rows of C channels per tick; a single tick of
 currents stands for T equal ones. Work is shared out over torch's number of threads in ranges of
@@ -192,8 +192,8 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, 
 
 @jit
 def slope_of(v, out, unit, shape, center, width, area):
-    """train.backends.backend.Surrogate.derivative of membranes in grid units: a plain loop per shape,
-    as LLVM does not vectorise one that chooses. `area` is the surrogate's scale."""
+    """backend.Surrogate.derivative of membranes in grid units: a plain loop per shape, as LLVM does
+    not vectorise one that chooses. `area` is the surrogate's scale."""
     one, two = np.float32(1), np.float32(2)
     half, height, steep, decay = width / two, area / width, one / width, two / width
     if shape == 0:
