@@ -185,7 +185,7 @@ def differences(theirs, ours, without: frozenset[str] = frozenset()) -> list[str
 def _shown(value) -> str:
     """A setting's value as one types it."""
     if dataclasses.is_dataclass(value):
-        return value.kind
+        return getattr(value, "kind", type(value).__name__)
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
