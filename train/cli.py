@@ -22,8 +22,8 @@ from train.settings import (
     kind_in,
     load_toml,
     overlay,
-    parse_toml,
     presets,
+    read_toml,
     refuse_foreign,
     run_of,
 )
@@ -127,7 +127,7 @@ def _base(known: argparse.Namespace) -> RunConfig:
     if known.config is not None:
         if not known.config.is_file():
             raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        own = parse_toml(known.config.read_text(), where)
+        own = read_toml(known.config)
     kind = known.model or kind_in(own, where) or "fsvae"
     # A data set's preset is for all models; what one wants otherwise, of any data set and of this
     # one, is in presets of its own.
@@ -144,7 +144,7 @@ def _resumed(known: argparse.Namespace) -> RunConfig:
     file = run_dir / "config.toml"
     if not file.is_file():
         raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
-    config = from_dict(parse_toml(file.read_text(), str(file)), str(file))
+    config = from_dict(read_toml(file), str(file))
     if known.model not in (None, config.model.kind):
         raise UserError(f"--model {known.model}: {file} is of --model {config.model.kind}; "
                         "--resume keeps the model, start another --run-dir for a different one")
