@@ -174,12 +174,12 @@ class Reader:
     def _check_names(self, names: set[str], fields: Iterable[Field], text: str) -> None:
         """All that must be there are, and nothing else is."""
         known = {f.name: f.optional for f in fields}
-        for name, optional in known.items():
-            if name not in names and not optional:
-                self.refuse(f"{text.format(name)} is missing")
         for name in sorted(names - known.keys()):
             said = text.format(name if name.isprintable() else ascii(name))
             self.refuse(f"{said} is unknown; known are {', '.join(known) or 'none'}")
+        for name, optional in known.items():
+            if name not in names and not optional:
+                self.refuse(f"{text.format(name)} is missing")
 
     def _read(self, item: h5py.h5a.AttrID | h5py.h5d.DatasetID, f: Field, name: str,
               sizes: dict[str, int]) -> np.ndarray | str:
@@ -197,8 +197,9 @@ class Reader:
         least, most = numbers.min(), numbers.max()
         if not (low <= least and most <= high):  # not a number is neither
             said = least if numbers.size == 1 else f"{least}...{most}"
-            self.refuse(f"{name} is {said}, expected "
-                        + (f"{low} to {high}" if f.kind != "f" else "finite numbers"))
+            expected = "finite numbers" if f.kind == "f" else low if low == high else (
+                f"{low} to {high}")
+            self.refuse(f"{name} is {said}, expected {expected}")
         return f.value(stored)
 
     def _text(self, f: Field, stored: np.ndarray, name: str) -> str:

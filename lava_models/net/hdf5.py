@@ -86,7 +86,7 @@ NEURONS: Mapping[str, tuple[Field, ...]] = {
         Field("vDecay", "i8"),
         Field("vThMant", "i8"),
         Field("refDelay", "i8", (), 1, 1),
-        Field("gradedSpike", "?", (), 0, 0),
+        Field("gradedSpike", "?"),
         Field("spiking", "?"),
     ),
     "GLIF": (NEURON_TYPE, *(Field(f.name, "i4", ("ticks", "out") if f.name == "gain" else ("out",))
