@@ -45,7 +45,7 @@ def _others(value: np.ndarray) -> list:
     return [
         whole + 2**32, whole + 1, whole - 1, -whole, whole * 0, whole * 2**40, 2 * whole,
         whole + 2**16, np.full(value.shape, 2**63, np.uint64), whole.astype(">i8"),
-        value.astype(np.float64), value + 0.9, spoiled, value * np.inf, value.astype(np.complex128),
+        value.astype(np.float64), value + 0.9, spoiled, np.full(value.shape, np.inf), value.astype(np.complex128),
         value.astype(np.float16), value.astype(np.longdouble), value.astype(bool), record,
         value[None], np.repeat(value[..., None], 2, -1), value.ravel()[:0], value.ravel()[:1],
         np.float64(0.5), np.int64(3), np.int64(5_000_000), np.int8(-1), np.nan, np.inf, b"text",
