@@ -43,14 +43,19 @@ def _others(value: np.ndarray) -> list:
     spoiled.flat[0] = np.nan
     record = np.zeros(value.shape, [("a", "i4"), ("b", "f4")])
     return [
+        # other numbers
         whole + 2**32, whole + 1, whole - 1, -whole, whole * 0, whole * 2**40, 2 * whole,
-        whole + 2**16, np.full(value.shape, 2**63, np.uint64), whole.astype(">i8"),
-        value.astype(np.float64), value + 0.9, spoiled, np.full(value.shape, np.inf), value.astype(np.complex128),
+        whole + 2**16, np.full(value.shape, 2**63, np.uint64), value + 0.9, spoiled,
+        np.full(value.shape, np.inf),
+        # other types
+        whole.astype(">i8"), value.astype(np.float64), value.astype(np.complex128),
         value.astype(np.float16), value.astype(np.longdouble), value.astype(bool), record,
+        np.array(value.tolist(), h5py.enum_dtype({"A": 1})) if value.dtype.kind == "i" else 1.5,
+        # other shapes
         value[None], np.repeat(value[..., None], 2, -1), value.ravel()[:0], value.ravel()[:1],
+        # one thing, or none
         np.float64(0.5), np.int64(3), np.int64(5_000_000), np.int8(-1), np.nan, np.inf, b"text",
-        np.array([b"text"] * 2), np.void(b"raw"), h5py.Empty("i4"),
-        np.array(value.tolist(), h5py.enum_dtype({"A": 1})) if value.dtype.kind == "i" else 1.5]
+        np.array([b"text"] * 2), np.void(b"raw"), h5py.Empty("i4")]
 
 
 TEXTS = [b"", b"x", b"\xff\xfe", b"CUBA", b"GLIF", b"dense", b"conv", b"input", b"flatten", b"a\nb",
