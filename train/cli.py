@@ -21,8 +21,8 @@ from train.settings import (
     kind_in,
     load_toml,
     overlay,
-    parse_toml,
     presets,
+    read_toml,
     refuse_foreign,
     run_of,
 )
@@ -121,7 +121,7 @@ def _base(known: argparse.Namespace) -> RunConfig:
     if known.config is not None:
         if not known.config.is_file():
             raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        own = parse_toml(known.config.read_text(), where)
+        own = read_toml(known.config)
     if known.resume:
         return overlay(_resumed(known, kind_in(own, where)), own, where)
     shipped, name = presets(), known.preset or known.dataset or RunConfig.dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hw_configs.files import UserError
 from train.config import RunConfig
-from train.settings import from_dict, parse_toml
+from train.settings import from_dict, read_toml
 
 OWN = ("checkpoints/last.pt", "model.pt", "metrics.jsonl", "config.toml",
        "samples/*-[0-9][0-9][0-9][0-9].png", "tb/events.out.tfevents.*")
@@ -68,7 +68,7 @@ def stored_config(run_dir: Path) -> RunConfig:
     file = run_dir / "config.toml"
     if not file.is_file():
         raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
-    return from_dict(parse_toml(file.read_text(), str(file)), str(file))
+    return from_dict(read_toml(file), str(file))
 
 
 def _remove(run_dir: Path, patterns: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -62,8 +63,21 @@ def parse_toml(text: str, where: str) -> dict:
     """
     try:
         return tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits, too
         raise UserError(f"{where}: not valid TOML: {error}") from None
+
+
+def read_toml(file: Path) -> dict:
+    """The values of a TOML file.
+
+    Raises:
+        UserError: not readable, or no valid TOML.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not a readable TOML file: {error}") from None
+    return parse_toml(text, str(file))
 
 
 def kind_in(values: dict, where: str) -> str | None:
@@ -142,9 +156,9 @@ def _convert(value, hint, where: str, name: str):
     wanted = [t for t in (choices if choices and hint != tuple[int, ...] else (hint,))]
     if Path in wanted and isinstance(value, str):
         return Path(value)
-    if float in wanted and type(value) is int:
+    if float in wanted and type(value) is int and abs(value) <= 2**53:
         return float(value)
-    if type(value) in wanted:
+    if type(value) in wanted and (type(value) is not float or math.isfinite(value)):
         return value
     raise UserError(f"{where}: {name} = {value!r}, expected {getattr(hint, '__name__', hint)}")
 

@@ -1,6 +1,6 @@
 """What is a network? Its layers, latents and synapses, when each of them fires, and the file.
 
-- layers: Conv, ConvT, Dense, Lif, Glif, fan_in_bound, membrane_bound, check_layer
+- layers: Conv, ConvT, Dense, Lif, Glif, fan_in_bound, membrane_bound, check_layer, check_geometry
 - latents: Selection, Thinning, HostBits
 - synapse: unroll, subpixel, shared_kernel, split_bias, split_exponents, selection_synapses
 - ring: Ring, POPULATIONS, ring_synapses, random_bits
@@ -8,6 +8,7 @@
 - netfile: NetFile, PoissonLatents, HostLayer, PARTS
 - populations: Population, Connection, Host, Neurons, Draw, RingNeurons, TickNeurons
 - program: Program, build_program, schedule_for, MODES
-- hdf5: read_net, write_net
+- fields: Field, Reader
+- hdf5: read_net, write_net, says_model_net, content_sha256
 - pretrained: PRETRAINED, PRETRAINED_COST
 """

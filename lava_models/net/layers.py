@@ -15,6 +15,8 @@ import numpy as np
 
 from hw_configs import Chip
 
+LONG_RUN = 1024
+"""Ticks beyond which a membrane's bound is the limit of the geometric series."""
 Need = Callable[[bool, str], None]
 """Refuses with the text unless the first argument holds."""
 
@@ -175,8 +177,8 @@ def fan_in_bound(layer: Layer, input_max: int) -> np.ndarray:
     weight, bias = layer.weight.astype(np.int64), layer.bias.astype(np.int64)
     if layer.type == "convT" and layer.stride > 1:
         # An output pixel meets only the taps of its own sub-pixel phase: bound each phase.
-        s = layer.stride
-        phases = [weight[:, :, a::s, b::s] for a in range(s) for b in range(s)]
+        s, starts = layer.stride, range(min(layer.stride, layer.kernel))
+        phases = [weight[:, :, a::s, b::s] for a in starts for b in starts]
         return np.max([_bound(w, bias, axes, input_max) for w in phases], axis=0)
     return _bound(weight, bias, axes, input_max)
 
@@ -192,15 +194,40 @@ def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], input_ma
 def membrane_bound(layer: Layer, input_max: int, ticks: int) -> int:
     """Worst-case |v| after `ticks` ticks: the geometric sum of the worst input."""
     neuron = layer.neuron
-    keep = (4096 - neuron.decay) / 4096
+    wave = fan_in_bound(layer, input_max) * 64
     if isinstance(neuron, Glif):
-        wave = fan_in_bound(layer, input_max) * 64 * (neuron.gain.max(axis=0) / 4096)
-        wave += neuron.leak + neuron.subtract
-        return math.ceil((wave * sum(keep**t for t in range(ticks))).max())
-    return math.ceil(fan_in_bound(layer, input_max).max() * 64 * sum(keep**t for t in range(ticks)))
+        wave = wave * (neuron.gain.max(axis=0) / 4096) + neuron.leak + neuron.subtract
+    return math.ceil((wave * _waves_held(neuron.decay, ticks)).max())
+
+
+def _waves_held(decay: int | np.ndarray, ticks: int) -> np.ndarray:
+    """How many times a constant wave is in the membrane after `ticks` ticks, at most."""
+    keep = (4096 - np.asarray(decay)) / 4096
+    if ticks <= LONG_RUN:
+        return sum(keep**t for t in range(ticks))
+    least_leak = 1 / 4096
+    return np.where(keep < 1, 1 / np.maximum(1 - keep, least_leak), ticks)
 
 
 # --- what a layer must satisfy ----------------------------------------------------------------
+
+
+def check_geometry(layer: Layer, name: str, need: Need) -> None:
+    """Refuse a convolution whose output is not what its weights and sizes say."""
+    if isinstance(layer, Dense):
+        return
+    channels = layer.weight.shape[1 if layer.type == "conv" else 0]
+    need(len(layer.input_shape) == 3 and layer.input_shape[0] == channels
+         and min(layer.input_shape) >= 1,
+         f"{name}: inputShape is {layer.input_shape}, expected ({channels}, height, width)")
+    need(1 <= layer.stride <= layer.kernel,
+         f"{name}: stride {layer.stride}, expected 1 to the kernel's {layer.kernel}")
+    need(0 <= layer.padding < layer.kernel,
+         f"{name}: padding {layer.padding}, expected 0 to {layer.kernel - 1}, less than the kernel")
+    if isinstance(layer, ConvT):
+        need(0 <= layer.output_padding < layer.stride, f"{name}: outputPadding "
+             f"{layer.output_padding}, expected 0 to {layer.stride - 1}, less than the stride")
+    need(min(layer.shape) >= 1, f"{name}: has an output of {layer.shape}, expected one")
 
 
 def check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip, need: Need
