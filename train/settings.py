@@ -154,7 +154,7 @@ def _convert(value, hint, where: str, name: str):
             type(v) is int for v in value):
         return tuple(value)
     wanted = [t for t in (choices if choices and hint != tuple[int, ...] else (hint,))]
-    if Path in wanted and isinstance(value, str):
+    if Path in wanted and isinstance(value, str) and value:  # "" would be the working folder
         return Path(value)
     if float in wanted and type(value) is int and abs(value) <= 2**53:
         return float(value)

@@ -1,6 +1,6 @@
 """What is a network? Its layers, latents and synapses, when each of them fires, and the file.
 
-- layers: Conv, ConvT, Dense, Lif, Glif, fan_in_bound, membrane_bound, check_layer, check_geometry
+- layers: Conv, ConvT, Dense, Lif, Glif, Interval, SPIKE, graded, fan_in_bound, membrane_bound
 - latents: Selection, Thinning, HostBits
 - synapse: unroll, subpixel, shared_kernel, split_bias, split_exponents, selection_synapses
 - ring: Ring, POPULATIONS, ring_synapses, random_bits

@@ -167,11 +167,26 @@ class ConvT:
 Layer = Dense | Conv | ConvT
 
 
-def fan_in_bound(layer: Layer, input_max: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Interval:
+    """What a signal may be, both ends included."""
+
+    low: int
+    high: int
+
+
+SPIKE = Interval(0, 1)
+
+
+def graded(most: int) -> Interval:
+    """Signed integers of a graded message."""
+    return Interval(-most, most)
+
+
+def fan_in_bound(layer: Layer, signal: Interval) -> np.ndarray:
     """Worst-case |sum(w * s) + bias| per output channel: int64 (out,).
 
-    Interval bound over the integer weights: inputs are 0 or 1 (`input_max` = 1, spikes) or
-    anything in [-input_max, input_max] (graded input).
+    Interval bound over the integer weights; what comes in may be anything in `signal`.
     """
     axes = (0, 2, 3) if layer.type == "convT" else tuple(range(1, layer.weight.ndim))
     weight, bias = layer.weight.astype(np.int64), layer.bias.astype(np.int64)
@@ -179,22 +194,22 @@ def fan_in_bound(layer: Layer, input_max: int) -> np.ndarray:
         # An output pixel meets only the taps of its own sub-pixel phase: bound each phase.
         s, starts = layer.stride, range(min(layer.stride, layer.kernel))
         phases = [weight[:, :, a::s, b::s] for a in starts for b in starts]
-        return np.max([_bound(w, bias, axes, input_max) for w in phases], axis=0)
-    return _bound(weight, bias, axes, input_max)
+        return np.max([_bound(w, bias, axes, signal) for w in phases], axis=0)
+    return _bound(weight, bias, axes, signal)
 
 
-def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], input_max: int):
-    if input_max > 1:
-        return np.abs(weight).sum(axis=axes) * input_max + np.abs(bias)
-    high = np.maximum(weight, 0).sum(axis=axes) + bias
-    low = np.minimum(weight, 0).sum(axis=axes) + bias
+def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], signal: Interval):
+    excited, inhibited = (part.sum(axis=axes) for part in
+                          (np.maximum(weight, 0), np.minimum(weight, 0)))
+    high = excited * signal.high + inhibited * signal.low + bias
+    low = excited * signal.low + inhibited * signal.high + bias
     return np.maximum(high, -low)
 
 
-def membrane_bound(layer: Layer, input_max: int, ticks: int) -> int:
+def membrane_bound(layer: Layer, signal: Interval, ticks: int) -> int:
     """Worst-case |v| after `ticks` ticks: the geometric sum of the worst input."""
     neuron = layer.neuron
-    wave = fan_in_bound(layer, input_max) * 64
+    wave = fan_in_bound(layer, signal) * 64
     if isinstance(neuron, Glif):
         wave = wave * (neuron.gain.max(axis=0) / 4096) + neuron.leak + neuron.subtract
     return math.ceil((wave * _waves_held(neuron.decay, ticks)).max())
@@ -230,9 +245,9 @@ def check_geometry(layer: Layer, name: str, need: Need) -> None:
     need(min(layer.shape) >= 1, f"{name}: has an output of {layer.shape}, expected one")
 
 
-def check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip, need: Need
+def check_layer(layer: Layer, name: str, signal: Interval, ticks: int, chip: Chip, need: Need
                 ) -> None:
-    """Refuse a layer that the chip cannot hold; `input_max` as in `fan_in_bound`."""
+    """Refuse a layer that the chip cannot hold; `signal` is what comes in."""
     weight, bias, neuron = layer.weight, layer.bias, layer.neuron
     lo, hi = int(weight.min()), int(weight.max())
     if lo < 0 < hi:
@@ -257,11 +272,11 @@ def check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip,
              f"{name}: vDecay {neuron.decay}, expected 0 to {chip.decay_one - 1}")
         need(0 < neuron.threshold <= chip.threshold_max,
              f"{name}: vThMant {neuron.threshold}, expected 1 to {chip.threshold_max}")
-    worst = int(fan_in_bound(layer, input_max).max())
+    worst = int(fan_in_bound(layer, signal).max())
     need(worst <= chip.activation_max, f"{name}: synaptic sums reach {worst}, "
          f"the {chip.activation_bits.value}-bit port takes {chip.activation_max}")
     limit = chip.state_max if neuron.spiking else neuron.threshold << chip.activation_shift.value
-    reach = membrane_bound(layer, input_max, ticks)
+    reach = membrane_bound(layer, signal, ticks)
     need(reach <= limit, f"{name}: the membrane reaches {reach}, it holds {limit}")
 
 

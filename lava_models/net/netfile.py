@@ -14,7 +14,7 @@ import numpy as np
 from hw_configs import Chip, load_chip
 from hw_configs.files import UserError
 from lava_models.net.latents import MOST_THINNING_BITS, Selection, Thinning
-from lava_models.net.layers import Layer, Need, check_geometry, check_layer
+from lava_models.net.layers import SPIKE, Layer, Need, check_geometry, check_layer, graded
 
 PARTS = ("encoder", "posterior", "prior", "decoder")
 
@@ -155,8 +155,8 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
             need(layer.neuron.spiking != readout, f"{name} ({layer.type}): "
                  + ("the last decoder layer is the readout and must not spike" if readout
                     else "must spike; only the last decoder layer is a readout"))
-            graded = round(net.input_scale) if name == "encoder.0" else 1
-            check_layer(layer, f"{name} ({layer.type})", graded, net.ticks, chip, need)
+            signal = graded(round(net.input_scale)) if name == "encoder.0" else SPIKE
+            check_layer(layer, f"{name} ({layer.type})", signal, net.ticks, chip, need)
         need(size == ends[part], f"/{part}: ends in {size} neurons, expected {ends[part]}")
 
 

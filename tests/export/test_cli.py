@@ -10,7 +10,7 @@ import pytest
 
 from export.cli import export_command
 from lava_models import Reference, UserError, read_net
-from lava_models.net.layers import fan_in_bound, membrane_bound
+from lava_models.net.layers import SPIKE, fan_in_bound, membrane_bound
 from lava_models.net.synapse import neuron_bias, unroll
 from lava_models.reference.rule30 import ChipBits
 from train.checkpoint import load, save
@@ -95,8 +95,8 @@ def test_readout_without_a_leak(digits_run, tmp_path):
     net = read_net(tmp_path / "model.net")
     *firing, readout = net.decoder
     assert readout.neuron.decay == 0 and firing[0].neuron.decay == 3072
-    worst = fan_in_bound(readout, 1).max() * 64
-    assert membrane_bound(readout, 1, net.ticks) == net.ticks * worst
+    worst = fan_in_bound(readout, SPIKE).max() * 64
+    assert membrane_bound(readout, SPIKE, net.ticks) == net.ticks * worst
     bits = ChipBits.of(net, "generate", 5).samples(0, 16)
     result = Reference(net, "generate").run(bits, watch=None)
     spikes = result.spikes[f"decoder.{len(firing) - 1}"].astype(np.int64).sum(axis=1)

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from lava_models import Lif, UserError, read_net, write_net
-from lava_models.net.layers import fan_in_bound, membrane_bound
+from lava_models import Dense, Lif, UserError, read_net, write_net
+from lava_models.net.layers import SPIKE, fan_in_bound, graded, membrane_bound
 from lava_models.net.synapse import neuron_bias, unroll
 
 
@@ -46,11 +46,31 @@ def test_bound_holds_and_is_reached(net_factory):
         high = (np.maximum(matrix, 0).sum(1) + bias).max()
         low = (np.minimum(matrix, 0).sum(1) + bias).min()
         reached = max(high, -low)
-        bound = fan_in_bound(layer, 1).max()
+        bound = fan_in_bound(layer, SPIKE).max()
         assert bound >= reached
         if layer.type == "dense":
             assert bound == reached
-    assert membrane_bound(layer, 1, 1) == bound * 64
+    assert membrane_bound(layer, SPIKE, 1) == bound * 64
+
+
+def test_signed_pixels_are_bounded_whatever_their_scale():
+    """Pixels of -1, 0 and 1 are no spikes: a kernel of both signs sums twice as far."""
+    weight = np.array([[254] * 128 + [-254] * 128], np.int32)
+    layer = Dense(weight, np.zeros(1, np.int32), Lif(4095, 100))
+    signed = int((weight @ np.sign(weight[0]))[0])
+    assert fan_in_bound(layer, graded(1)).max() == signed == 65024
+    assert fan_in_bound(layer, SPIKE).max() == 32512
+
+
+def test_a_file_with_pixels_of_one_step_is_held_to_the_signed_bound(net_factory, replace_layer,
+                                                                    tmp_path):
+    net = net_factory()
+    weight = np.full((4, 32, 3, 3), 200, np.int32)
+    weight[:, ::2] = -200
+    net = dataclasses.replace(net, image_shape=(32, 8, 8), input_scale=1.4, **replace_layer(
+        net, "encoder", 0, weight=weight, input_shape=(32, 8, 8)))
+    with pytest.raises(UserError, match=r"encoder.0 \(conv\): synaptic sums reach 576"):
+        write_net(net, tmp_path / "model.net")
 
 
 def test_missing_file(tmp_path):
@@ -309,12 +329,12 @@ def test_bound_of_a_long_run_is_closed(net_factory, gated_net_factory):
     for make in (net_factory, gated_net_factory):
         for _, layer in make().named_layers():
             begin = time.perf_counter()
-            limit = membrane_bound(layer, 1, 5_000_000)
+            limit = membrane_bound(layer, SPIKE, 5_000_000)
             assert time.perf_counter() - begin < 0.1
-            some = membrane_bound(layer, 1, 1024)
+            some = membrane_bound(layer, SPIKE, 1024)
             assert some <= limit <= 1.001 * some + 1
     forever = dataclasses.replace(layer, neuron=Lif(0, 1))
-    assert membrane_bound(forever, 1, 2000) == 2000 * membrane_bound(forever, 1, 1)
+    assert membrane_bound(forever, SPIKE, 2000) == 2000 * membrane_bound(forever, SPIKE, 1)
 
 
 def test_port_overflow_is_refused(net_factory, replace_layer):
