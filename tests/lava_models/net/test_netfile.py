@@ -62,15 +62,13 @@ def test_signed_pixels_are_bounded_whatever_their_scale():
     assert fan_in_bound(layer, SPIKE).max() == 32512
 
 
-def test_a_file_with_pixels_of_one_step_is_held_to_the_signed_bound(net_factory, replace_layer,
-                                                                    tmp_path):
+def test_a_file_with_pixels_of_one_step_is_held_to_the_signed_bound(net_factory, replace_layer):
     net = net_factory()
     weight = np.full((4, 32, 3, 3), 200, np.int32)
     weight[:, ::2] = -200
-    net = dataclasses.replace(net, image_shape=(32, 8, 8), input_scale=1.4, **replace_layer(
-        net, "encoder", 0, weight=weight, input_shape=(32, 8, 8)))
     with pytest.raises(UserError, match=r"encoder.0 \(conv\): synaptic sums reach 576"):
-        write_net(net, tmp_path / "model.net")
+        dataclasses.replace(net, image_shape=(32, 8, 8), input_scale=1.4, **replace_layer(
+            net, "encoder", 0, weight=weight, input_shape=(32, 8, 8)))
 
 
 def test_missing_file(tmp_path):
