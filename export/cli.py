@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, run_command
+from hw_configs.files import UserError, check_replaceable, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,11 +89,12 @@ def _export(command: Command, arguments: list[str]) -> int:
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
     out = command.out or command.model.with_name("model.net")
+    check_replaceable(out)
     console.print(f"exporting {command.model} (epoch {state['epoch']}, {config.dataset}) -> {out}")
     translation = _translated(command, arguments, model, config, state, seen)
     console.print(layer_table(translation))
 
-    candidate = out.with_name(f".{out.name}.{os.getpid()}.unproven")
+    candidate = Path(os.path.realpath(out)).with_name(f".{out.name}.{os.getpid()}.unproven")
     try:
         net = _written(translation.net, candidate, out)
         proof = _proven(command, model, translation, net, images, console)
@@ -232,7 +233,7 @@ def _put_in_place(candidate: Path, out: Path) -> None:
         UserError: `out` cannot be written.
     """
     try:
-        os.replace(candidate, out)
+        os.replace(candidate, os.path.realpath(out))
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror}") from None
 

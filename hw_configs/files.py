@@ -7,11 +7,17 @@ training and running need not know each other.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
+                 if hasattr(signal, name))
+"""Signals by which a person, a scheduler or a closed terminal ends a command."""
 
 
 class UserError(Exception):
@@ -20,12 +26,15 @@ class UserError(Exception):
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it over `path` if the block succeeds.
+    """Yield a temporary path beside `path`; rename it over `path` if the block succeeds. A link is
+    followed: what it names is replaced.
 
     Raises:
-        UserError: the folder cannot be written (read-only, full disk, a file in the way).
+        UserError: the folder cannot be written (read-only, full disk, a file in the way), or `path`
+            is something else than a file.
     """
-    path = Path(path)
+    check_replaceable(path)
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +45,15 @@ def replacing(path: Path) -> Iterator[Path]:
                         "nothing was changed there") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises:
+        UserError: `path` is there and no file: a folder, a device, a pipe, a socket.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"{path}: is no file, and nothing else is written over; choose another "
+                        "path")
 
 
 def check_writable(folder: Path) -> None:
@@ -54,7 +72,8 @@ def check_writable(folder: Path) -> None:
 
 
 def run_command(main: Callable[[], int | None], interrupted: str = "interrupted") -> int:
-    """Run a command: a `UserError` or Ctrl-C ends it in one line and a non-zero code.
+    """Run a command: a `UserError`, Ctrl-C, SIGTERM or SIGHUP ends it in one line and a non-zero
+    code.
 
     Args:
         main: the command.
@@ -63,7 +82,8 @@ def run_command(main: Callable[[], int | None], interrupted: str = "interrupted"
     Set FSVAE_TRACEBACK=1 to see where a `UserError` was raised.
     """
     try:
-        return main() or 0
+        with _stoppable():
+            return main() or 0
     except UserError as error:
         if os.environ.get("FSVAE_TRACEBACK"):
             traceback.print_exc()
@@ -72,3 +92,22 @@ def run_command(main: Callable[[], int | None], interrupted: str = "interrupted"
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP are Ctrl-C inside, so that what is finished is kept."""
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main one
+        yield
+        return
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in STOPPING
+              if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)

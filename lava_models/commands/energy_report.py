@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hw_configs.files import UserError, replacing, run_command
+from hw_configs.files import UserError, check_replaceable, replacing, run_command
 from lava_models.net.pretrained import PRETRAINED
 from lava_models.report.file_names import file_of
 
@@ -335,6 +335,8 @@ def _fit(command: Command) -> int:
         raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")
     if command.timesteps is not None and command.timesteps < 1:
         raise UserError(f"--timesteps {command.timesteps}: expected at least 1")
+    if command.describe is not None:
+        check_replaceable(command.describe)
     console = make_console()
     network = read_network(command.fit, command.mode)
     hardware = load_hardware(command.hw, command.constants, command.convolutions)

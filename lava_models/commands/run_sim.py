@@ -53,9 +53,12 @@ def run_sim(command, arguments: list[str], net: NetFile, out: Path, dataset: str
     wall_s, machine = time.perf_counter() - start, meters.read()
     check = {"equal": None, "verdict": "not compared", "samples_compared": 0,
              **Comparison(0, (), None).section()}
-    if command.check:
-        check = _checked(command, run, net, bits, graded, console)
-    return save_run(
+    try:
+        if command.check:
+            check = _checked(command, run, net, bits, graded, console)
+    except KeyboardInterrupt:  # the images are there: keep them
+        check["verdict"] = "not compared: interrupted"
+    code = save_run(
         Finished(images=images, graded=graded, voltage=run.voltage,
                  latents=run.by_tick(program.draws[0], program.schedule), counts=run.counts,
                  steps=run.steps, wall_s=wall_s, check=check, cpu=machine["cpu_j"], measured=None,
@@ -63,6 +66,9 @@ def run_sim(command, arguments: list[str], net: NetFile, out: Path, dataset: str
                          "description": f"{target}; not run on hardware"}),
         net=net, net_path=command.net, mode=command.mode, seed=command.seed, dataset=dataset,
         out=out, hardware=hardware, arguments=arguments, console=console)
+    if check["verdict"].endswith("interrupted"):
+        raise KeyboardInterrupt
+    return code
 
 
 def _lanes(command, net: NetFile) -> tuple[int, str]:

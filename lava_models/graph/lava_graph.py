@@ -9,7 +9,6 @@ latents are drawn in the graph.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +114,8 @@ def run_graph(net: NetFile, mode: str, bits: ChipBits, samples: int,
         raise ValueError(f"graph {graph!r} with {lanes} lanes")
     if convolutions not in CONVOLUTIONS:
         raise ValueError(f"convolutions {convolutions!r}, known are {CONVOLUTIONS}")
-    with tempfile.TemporaryDirectory(prefix="lava-graph-") as folder, runtime.quiet_lava():
-        built = Graph(net, mode, samples, graph, convolutions, lanes, record, Path(folder))
+    with runtime.workspace() as folder, runtime.quiet_lava():
+        built = Graph(net, mode, samples, graph, convolutions, lanes, record, folder)
         return built.build(bits, images).run(on_step)
 
 

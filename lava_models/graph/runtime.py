@@ -1,18 +1,24 @@
-"""Lava's runtime, so that it ends: processes that fail, Ctrl-C, time that runs out.
+"""Lava's runtime, so that it ends: processes that fail or are killed, Ctrl-C, time that runs out.
 
-Left to itself it waits for ever for a process that failed, and Ctrl-C reaches every process it
-forked.
+Left to itself it waits for ever for a process that failed, Ctrl-C reaches every process it forked,
+and they live on when the one that forked them is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+
+from hw_configs.files import STOPPING
 
 CHANNEL_SLOTS = 2
 """Messages a channel between two processes holds. Processes run in step, so that more (Lava's
@@ -21,8 +27,34 @@ POLL_S = 0.002
 """How often to look for failed processes, in seconds."""
 
 
+FOLDERS = "lava-graph-"
+"""Beginning of the names of temporary folders; then the number of the process that made them."""
+
+
 class TooLate(Exception):
     """A `deadline` has passed."""
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Path]:
+    """A temporary folder for what host and graph exchange. Those that killed processes left behind
+    are removed first."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        maker = folder.name.removeprefix(FOLDERS).split("-")[0]
+        if maker.isdecimal() and not _runs(int(maker)) and folder.owner() == Path.home().owner():
+            shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{FOLDERS}{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 def start(process, config) -> None:
@@ -35,7 +67,7 @@ def start(process, config) -> None:
     """
     try:
         executable = process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
-        with interrupts_here_only():
+        with interrupts_here_only(), children_end_with_us():
             process.create_runtime(executable=executable)
     except BaseException:
         if process.runtime is not None:
@@ -56,6 +88,8 @@ def wait_for(runtime) -> None:
             if actor.exception:
                 cause, _traceback = actor.exception
                 raise RuntimeError(f"a Lava process failed: {cause!r}") from cause
+            if actor.exitcode is not None:
+                raise RuntimeError(f"a Lava process ended by itself ({_ending(actor.exitcode)})")
 
     while not all(port.probe() for port in runtime.service_to_runtime):
         check()
@@ -65,6 +99,12 @@ def wait_for(runtime) -> None:
     except RuntimeError:
         check()  # Lava only counts what failed
         raise
+
+
+def _ending(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"killed by {signal.Signals(-exitcode).name}; out of memory?"
+    return f"exit code {exitcode}"
 
 
 def abandon(runtime) -> None:
@@ -90,21 +130,57 @@ def quiet_lava():
 
 @contextlib.contextmanager
 def interrupts_here_only() -> Iterator[None]:
-    """Ctrl-C interrupts this process inside, and never those that are forked inside."""
+    """Ctrl-C and its like interrupt this process inside, and never those that are forked inside."""
     if threading.current_thread() is not threading.main_thread():  # signals go to the main one
         yield
         return
-    here = os.getpid()
+    here, before = os.getpid(), {number: signal.getsignal(number) for number in STOPPING}
 
-    def handler(signum, frame):
-        if os.getpid() == here:
-            raise KeyboardInterrupt
+    def handler(number, frame):
+        if os.getpid() != here:
+            return
+        if callable(before[number]):
+            before[number](number, frame)
+        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, handler)
+    for number in STOPPING:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+@contextlib.contextmanager
+def children_end_with_us() -> Iterator[None]:
+    """Processes forked inside are killed when this one ends, however it does (on Linux). Their
+    shared memory goes with them: Python's resource tracker outlives them and removes it."""
+    global _bound_to
+    _bound_to = os.getpid()
+    try:
+        yield
+    finally:
+        _bound_to = None
+
+
+_bound_to: int | None = None
+"""Whose end is the end of what is forked now."""
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h."""
+
+
+def _bind() -> None:
+    """In a forked child."""
+    if _bound_to is None:
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != _bound_to:  # it ended before this was said
+            os._exit(1)
+
+
+os.register_at_fork(after_in_child=_bind)
 
 
 @contextlib.contextmanager

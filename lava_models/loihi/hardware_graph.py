@@ -6,7 +6,6 @@ once per sample. Not run on hardware.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,9 +152,9 @@ def planned_processes(net: NetFile, mode: str, bits: ChipBits, images: np.ndarra
              random_bits.RandomBits: random_bits.StockRandomBits}
     adapters = {edges.SpikesIn: "PyToNxAdapter", edges.SpikesOut: "NxToPyAdapter"}
     rows = []
-    with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder:
+    with runtime.workspace() as folder:
         graph = OfflineGraph(net, mode, 1 if images is None else len(images), convolutions,
-                              Path(folder), images[0] if held else None, 0, [])
+                              folder, images[0] if held else None, 0, [])
         for process in find_processes(graph.build(bits, images).runner):
             if type(process) in adapters:
                 rows.append((process.name, adapters[type(process)], 0))
@@ -201,8 +200,8 @@ def run_on_chip(net: NetFile, mode: str, bits: ChipBits, samples: int,
         UserError: no board within `wait_s`, or the connection was lost.
         Interrupted: Ctrl-C.
     """
-    with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder, runtime.quiet_lava():
-        graph = ChipGraph(net, mode, samples, convolutions, Path(folder),
+    with runtime.workspace() as folder, runtime.quiet_lava():
+        graph = ChipGraph(net, mode, samples, convolutions, folder,
                           images[0] if held else None, delay, list(loggers), wait_s, on_start)
         try:
             run = graph.build(bits, images).run(lambda done, total: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 
@@ -49,6 +50,14 @@ def test_failed_proof_writes_nothing(model, tmp_path, monkeypatch, capsys):
     assert "verdict: NO" in said and "encoder.0, neuron 3, timestep 2" in said
     assert (tmp_path / "model.net").read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.net", "model.pt"]
+
+
+def test_an_output_that_is_no_file_is_refused_before_any_work(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("export.cli._translated", lambda *_: pytest.fail("work was done"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: is no file"):
+        export_command([str(model), "--out", str(tmp_path / "pipe")])
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

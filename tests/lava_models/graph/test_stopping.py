@@ -38,30 +38,78 @@ def _alive(pid: str) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
-def test_ctrl_c(net_factory, tmp_path):
-    """In the middle of a run: what is finished is saved, nothing stays behind, no traceback."""
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+
+
+def _shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+class Run:
+    """`run-lava` of the small network in a session of its own, well into its run.
+
+    Args:
+        folder: where model.net lies; temporary files go to its `tmp`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        before = _shared_memory()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN_LAVA, str(folder / "model.net"), "--samples", "5000",
+             "--lanes", "1", "--force"], env={**os.environ, "TMPDIR": str(self.temporary)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while len(_children(self.process.pid)) < MANY and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(4)
+        self.children = _children(self.process.pid)
+        self.memory = _shared_memory() - before
+        assert len(self.children) >= MANY
+
+    def signal_all(self, number: int) -> None:
+        """As a terminal does: to the whole group."""
+        os.killpg(self.process.pid, number)
+
+    def said(self) -> str:
+        return self.process.communicate(timeout=30)[0]
+
+    def leaves_no_process(self) -> bool:
+        """Within ten seconds: the shared-memory server goes a moment after its parent."""
+        return _soon(lambda: not any(map(_alive, self.children)))
+
+    def leaves_no_memory(self) -> bool:
+        return _soon(lambda: not self.memory & _shared_memory())
+
+
+def _soon(holds) -> bool:
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds()
+
+
+@pytest.fixture()
+def run(net_factory, tmp_path):
     write_net(net_factory(), tmp_path / "model.net")
     old = tmp_path / "generate" / "report" / "report.json"  # of an earlier run
     old.parent.mkdir(parents=True)
     old.write_text("{}")
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN_LAVA, str(tmp_path / "model.net"), "--samples", "5000",
-         "--lanes", "1", "--force"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while len(_children(process.pid)) < MANY and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(4)  # well into the run
-        children = _children(process.pid)
-        assert len(children) >= MANY
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        said, _ = process.communicate(timeout=30)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130
+    started = Run(tmp_path)
+    yield started
+    if started.process.poll() is None:
+        started.signal_all(signal.SIGKILL)
+    started.process.stdout.close()
+    started.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped(run, net_factory, tmp_path, number):
+    """In the middle of a run: what is finished is saved, nothing stays behind, no traceback."""
+    run.signal_all(number)
+    said = run.said()
+    assert run.process.returncode == 130
     assert said.strip().endswith("interrupted")
     assert "of 5000 samples were finished" in said
     finished = np.load(tmp_path / "generate" / "finished.npy")
@@ -72,11 +120,34 @@ def test_ctrl_c(net_factory, tmp_path):
     wanted = Reference(net_factory(), "generate").run(bits.samples(last, 1))
     assert np.array_equal(images[-1:], decode_images(net_factory(), wanted.voltage))
     assert "Traceback" not in said
-    deadline = time.monotonic() + 10  # the shared-memory server goes a moment after its parent
-    while any(map(_alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(_alive, children))
-    assert not old.exists()  # it would say what these images are not
+    assert run.leaves_no_process() and run.leaves_no_memory()
+    assert not list(run.temporary.glob("lava-graph-*"))
+    assert not (tmp_path / "generate" / "report" / "report.json").exists()  # of other images
+
+
+def test_killed(run, tmp_path):
+    """Nobody can clean up after SIGKILL but the system, and the next run: the graph's processes and
+    its shared memory go, the old report is whole, the temporary folder goes with the next start."""
+    run.process.kill()
+    run.process.wait()
+    assert run.leaves_no_process() and run.leaves_no_memory()
+    assert (tmp_path / "generate" / "report" / "report.json").read_text() == "{}"
+    left, = run.temporary.glob("lava-graph-*")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_LAVA, str(tmp_path / "model.net"), "--samples", "1", "--force",
+         "--no-check"], env={**os.environ, "TMPDIR": str(run.temporary)}, capture_output=True,
+        text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not left.exists() and not list(run.temporary.glob("lava-graph-*"))
+
+
+def test_a_killed_process_of_the_graph_ends_the_run_with_its_cause(run):
+    """As the kernel kills when memory runs out."""
+    named = [pid for pid in run.children if _alive(pid)]
+    os.kill(int(named[len(named) // 2]), signal.SIGKILL)
+    said = run.said()
+    assert run.process.returncode != 0 and "killed by SIGKILL" in said
+    assert run.leaves_no_process()
 
 
 def test_a_failing_callback_ends_the_graph(net_factory):
