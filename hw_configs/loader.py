@@ -306,7 +306,7 @@ def load_board(name: str | Path) -> Board:
     file = Path(name) if str(name).endswith(".toml") else None
     data, where = _read("boards", str(name), file)
     chip = data.get("chip")
-    if not isinstance(chip, str):
+    if not (isinstance(chip, str) and chip.isprintable()):
         raise HwConfigError(f"{where}: chip: got {chip!r}, expected a chip's name "
                             f"({', '.join(names('chips'))}) or a TOML file")
     beside = file.parent / chip if file is not None and chip.endswith(".toml") else None

@@ -116,7 +116,8 @@ def _check_plain(value, where: str) -> None:
     """Refuse what is no plain value: tensors above all, which a message would print."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check_plain(key, where)
+            if not isinstance(key, str):
+                raise UserError(f"{where}: has a key that is no text; train again")
             _check_plain(inner, f"{where}: {key}")
     elif isinstance(value, (list, tuple)):
         for inner in value:

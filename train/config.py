@@ -275,7 +275,7 @@ class FsvaeConfig(SpikingConfig):
         super().check()
         _at_least_1(self, "state_scale")
         grid = self.threshold * self.state_scale
-        _need(abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", self.state_scale,
+        _need(1 <= grid < 2**53 and abs(grid - round(grid)) < 1e-9, "state_scale", self.state_scale,
               f"a scale at which the threshold {self.threshold} is a whole number (SLAYER "
               "truncates it)")
 
@@ -416,7 +416,7 @@ def validate(config: RunConfig) -> None:
     """
     o = config.optim
     if config.dataset not in DATASETS:
-        raise UserError(f"unknown data set '{config.dataset}'{nearest(config.dataset, DATASETS)}; "
+        raise UserError(f"unknown data set {config.dataset!r}{nearest(config.dataset, DATASETS)}; "
                         f"known: {', '.join(DATASETS)}")
     config.model.check()
     config.loss.check()

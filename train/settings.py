@@ -128,9 +128,9 @@ def _overlay(base, values: dict, where: str, path: tuple[str, ...], kind: str, d
                 if dataclasses.is_dataclass(current) else
                 _convert(value, hints[key], where, name))
         elif not owners:
-            raise UserError(f"{where}: unknown setting '{name}'{nearest(key, known)}")
+            raise UserError(f"{where}: unknown setting {name!r}{nearest(key, known)}")
         elif not drop:
-            raise UserError(f"{where}: '{name}' is no setting of --model {kind}; it belongs to "
+            raise UserError(f"{where}: {name!r} is no setting of --model {kind}; it belongs to "
                             f"--model {' and '.join(owners)}")
     return dataclasses.replace(base, **changes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import h5py
 import numpy as np
@@ -167,7 +168,8 @@ def _as_it_says(file) -> str:
     found, raw = _flat(read_net(file)), {}
     with h5py.File(file) as opened:
         for name, value in opened.attrs.items():
-            raw[f"attribute '{name}'"] = value
+            if name != "sha256":  # of the rest
+                raw[f"attribute '{name}'"] = value
 
         def visit(path, item):
             if isinstance(item, h5py.Dataset):
@@ -185,13 +187,13 @@ def _as_it_says(file) -> str:
 
 
 def _campaign(net, data, file, flips: int, entries: int, seed: int) -> None:
-    draw = random.Random(seed)
-    ends = survey(file, damaged_bytes(data, draw, flips), _same_as(net))
-    assert ends[REFUSED] > flips / 4 and ends.total() == flips
-    ends = survey(file, changed_entries(data, draw, entries, signed=True), _same_as(net))
-    assert ends[REFUSED] > entries / 2 and ends.total() == entries
-    ends = survey(file, changed_entries(data, draw, entries, signed=False), _as_it_says)
-    assert ends[REFUSED] > entries / 4 and ends[SAME] and ends.total() == entries
+    draw, same = random.Random(seed), _same_as(net)
+    for mutants, judge, count in (
+            (damaged_bytes(data, draw, flips), same, flips),
+            (changed_entries(data, draw, entries, signed=True), same, entries),
+            (changed_entries(data, draw, entries, signed=False), _as_it_says, entries)):
+        ends = survey(file, chain([("nothing", data)], mutants), judge)
+        assert ends[SAME] >= 1 and ends[REFUSED] > count / 4 and ends.total() == count + 1
 
 
 def test_any_damage_is_refused_or_changes_nothing(net, data, tmp_path):
