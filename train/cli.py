@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hw_configs.files import UserError, run_command
 from train.config import DATASETS, KINDS, Kind, RunConfig, nearest, validate
-from train.run_folder import claim, stored_config
+from train.run_folder import claim, run_folder_of, stored_config
 from train.settings import (
     kind_in,
     load_toml,
@@ -47,7 +47,9 @@ def train_command(arguments: list[str]) -> int:
 
     config = options.run
     validate(config)
-    run_dir = config.run_dir or Path("runs") / f"{config.dataset}-{config.seed}"
+    run_dir = config.run_dir or run_folder_of(config.model.kind, config.dataset, config.seed)
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UserError(f"--run-dir {run_dir}: is a file; name a folder for the run")
     ranks = from_environment()  # of torchrun; the first one looks after the folder
     if ranks.first:
         claim(run_dir, resume=options.resume, force=options.force)
@@ -59,7 +61,9 @@ def train_command(arguments: list[str]) -> int:
                       ranks=ranks)
     trainer.run()
     if ranks.first:
-        print(f"next: export-netx {run_dir / 'model.pt'}")
+        best = run_dir / "model.pt"
+        print(f"next: score-fsvae {best}" if config.model.kind == "ann" else
+              f"next: export-netx {best}")
     return 0
 
 
@@ -140,8 +144,8 @@ def _base(known: argparse.Namespace) -> RunConfig:
 
 def _resumed(known: argparse.Namespace, kind: str | None) -> RunConfig:
     """The settings of the run to resume; `kind` is the --model that --config names, if it does."""
-    run_dir = known.run_dir or (
-        Path("runs") / f"{known.dataset or RunConfig.dataset}-{RunConfig.seed}")
+    run_dir = known.run_dir or run_folder_of(
+        known.model or kind or "fsvae", known.dataset or RunConfig.dataset, RunConfig.seed)
     config = stored_config(run_dir)
     if known.preset is not None:
         raise UserError(f"--preset {known.preset}: --resume keeps the run's own settings; leave it "

@@ -433,6 +433,7 @@ def validate(config: RunConfig) -> None:
           "at least 1")
     _need(o.warmup_steps >= 0, "warmup_steps", o.warmup_steps, "0 or more")
     _need(config.seed >= 0, "seed", config.seed, "0 or more")
+    _need(config.threads is None or config.threads >= 1, "threads", config.threads, "at least 1")
 
 
 def flag_of(name: str) -> str:

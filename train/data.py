@@ -5,26 +5,23 @@ Torchvision reads the public data sets; `digits` comes with scikit-learn and nee
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.progress import track
 from torch import Generator, Tensor
 from torchvision import datasets
 from torchvision.transforms import functional as TF
 
 from hw_configs.files import UserError
+from hw_configs.pictures import open_picture, pictures_in
 from train.config import RunConfig
 
 Split = Literal["train", "test"]
 DIGITS_TRAIN = 1500
 """The first 1 500 of scikit-learn's 1 797 digits train, the rest test."""
-FOLDER_TEST_EVERY = 10
-"""Every tenth image of a folder (by name) is kept for testing."""
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST,
                 "cifar10": datasets.CIFAR10, "celeba": datasets.CelebA}
 
@@ -111,7 +108,8 @@ def _pictures(config: RunConfig, split: Split) -> _Pictures:
         mine = every[:DIGITS_TRAIN] if split == "train" else every[DIGITS_TRAIN:]
         return _Pictures(len(mine), lambda i: Image.fromarray(mine[i]))
     if config.dataset == "folder":
-        return _folder(config.data_dir, split)
+        files = pictures_in(config.data_dir, split)
+        return _Pictures(len(files), lambda i: open_picture(files[i]))
     which = {"split": split} if config.dataset == "celeba" else {"train": split == "train"}
     try:
         source = _TORCHVISION[config.dataset](config.data_dir, download=config.download, **which)
@@ -123,23 +121,3 @@ def _pictures(config: RunConfig, split: Split) -> _Pictures:
             f"{config.data_dir}: no {config.dataset} there (expected torchvision's layout); give "
             "its folder with --data-dir, or let torchvision fetch it with --download") from None
     return _Pictures(len(source), lambda i: source[i][0])
-
-
-def _folder(folder: Path, split: Split) -> _Pictures:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a folder of images with --data-dir")
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-    mine = [f for i, f in enumerate(files)
-            if (i % FOLDER_TEST_EVERY == FOLDER_TEST_EVERY - 1) == (split == "test")]
-    if not mine:
-        raise UserError(f"{folder}: {len(files)} images, too few for a {split} set; expected "
-                        f"{FOLDER_TEST_EVERY} or more ({', '.join(sorted(IMAGE_SUFFIXES))})")
-
-    def read(index: int) -> Image.Image:
-        try:
-            with Image.open(mine[index]) as opened:
-                return opened.copy()  # reads the pixels: a file that is cut short opens, too
-        except (UnidentifiedImageError, OSError):
-            raise UserError(f"{mine[index]}: not a readable image; remove it") from None
-
-    return _Pictures(len(mine), read)

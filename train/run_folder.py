@@ -22,6 +22,11 @@ DERIVED = (
 unless told otherwise."""
 
 
+def run_folder_of(kind: str, dataset: str, seed: int) -> Path:
+    """Where a run goes unless told otherwise; the FSVAE's kind goes without saying."""
+    return Path("runs") / "-".join([*([] if kind == "fsvae" else [kind]), dataset, str(seed)])
+
+
 def claim(run_dir: Path, *, resume: bool, force: bool, say: Callable[[str], None] = print) -> None:
     """See that a run may go to `run_dir`; with `force`, remove the one that is there.
 

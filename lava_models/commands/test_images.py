@@ -15,13 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from hw_configs.files import UserError
+from hw_configs.pictures import open_picture, pictures_in
 
 DIGITS_TRAIN = 1500
-FOLDER_TEST_EVERY = 10
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _CIFAR10_TEST_MD5 = "40351d587109b95175f43aff81a1287e"
 _CELEBA_TEST = "2"
 """Split number in CelebA's list_eval_partition.txt."""
@@ -114,23 +113,12 @@ def _celeba(data_dir: Path, count: int) -> _Pictures:
     rows = (line.split() for line in partition.read_text().splitlines())
     names = [row[0] for row in rows if len(row) == 2 and row[1] == _CELEBA_TEST][:count]
     folder = data_dir / "celeba" / "img_align_celeba"
-    return [lambda n=n: _crop(_open(folder / n), 148) for n in names], True
+    return [lambda n=n: _crop(open_picture(folder / n), 148) for n in names], True
 
 
 def _folder(data_dir: Path, count: int) -> _Pictures:
-    if not data_dir.is_dir():
-        raise UserError(f"{data_dir}: no such folder; give a folder of images with --data-dir")
-    files = sorted(f for f in data_dir.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-    files = files[FOLDER_TEST_EVERY - 1::FOLDER_TEST_EVERY][:count]
-    return [lambda f=f: _crop(_open(f)) for f in files], True
-
-
-def _open(file: Path) -> Image.Image:
-    try:
-        with Image.open(file) as opened:
-            return opened.copy()  # reads the pixels: a file that is cut short opens, too
-    except (UnidentifiedImageError, OSError):
-        raise UserError(f"{file}: not a readable image; remove it or fetch it again") from None
+    files = pictures_in(data_dir, "test")[:count]
+    return [lambda f=f: _crop(open_picture(f)) for f in files], True
 
 
 def _crop(picture: Image.Image, side: int | None = None) -> Image.Image:

@@ -10,6 +10,8 @@ from lava_models.net.layers import LIF_CAN, Glif
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import schedule_for
 
+CHIP = "Loihi 2"
+"""As hw_configs names it."""
 ENVIRONMENT = ("SLURM", "NOSLURM", "PARTITION", "BOARD", "LOIHI_GEN", "NXSDKHOST", "HOST_BINARY",
                "NXOPTIONS")
 """Variables that say which board is used; lava.utils.loihi sets them."""
@@ -65,6 +67,9 @@ def check_for_chip(net: NetFile, mode: str, placed: Fit) -> None:
     Raises:
         UserError: what, where, got, limit, what to change.
     """
+    if placed.board.chip.name != CHIP:
+        raise UserError(f"--hw {placed.board.name}: holds {placed.board.chip.name} chips; "
+                        f"--backend loihi2 needs a board of {CHIP} (energy-report models any)")
     for name, layer in net.named_layers():
         if isinstance(layer.neuron, Glif):
             raise UserError(f"{name}: gated neurons, {LIF_CAN}; in the way: "

@@ -94,6 +94,8 @@ def test_dry_run_needs_no_extension(net_path, tmp_path, capsys, mode):
     (["--hold"], "--hold: is for --mode reconstruct"),
     (["--lanes", "2"], "a chip runs one sample at a time"),
     (["--hw", "mars"], "hw_configs/boards/mars.toml: no such"),
+    (["--hw", "nahuku"], "holds Loihi 1 chips; --backend loihi2 needs a board of Loihi 2"),
+    (["--hw", "nahuku", "--dry-run"], "holds Loihi 1 chips"),
 ])
 def test_wrong_board_or_option(extension, net_path, tmp_path, options, message):
     with pytest.raises(UserError, match=message) as error:
