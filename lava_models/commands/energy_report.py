@@ -328,7 +328,7 @@ def _fit(command: Command) -> int:
         place,
         time_section,
     )
-    from lava_models.cost.netx import read_network
+    from lava_models.cost.networks import read_network
     from lava_models.report.render import decoder_forms, fit_to_terminal, interval
 
     if command.rate is not None and not 0 <= command.rate <= 1:

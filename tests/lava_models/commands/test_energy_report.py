@@ -306,7 +306,7 @@ def _netx(path: Path, kind: bytes = b"conv", shape=(20, 10, 2)) -> Path:
 
 
 def test_fit_of_any_netx_file(tmp_path, capsys):
-    from lava_models.cost.netx import read_network
+    from lava_models.cost.networks import read_network
 
     network = read_network(_netx(tmp_path / "stock.net"), "reconstruct")
     assert [network.shape(la.name) for la in network.layers] == [(2, 10, 20), (6, 4, 9), (5,)]
