@@ -154,7 +154,8 @@ class Network:
                          for v in (layer.weight_bits, layer.plastic))
         if layer.kind != "dense":
             return [Synapses(sources[0], bits[0], self._unrolled(layer))]
-        return [Synapses(source, b + PLASTIC_BITS * p + layer.delay_bits, axons=self.neurons(source))
+        more = layer.delay_bits
+        return [Synapses(source, b + PLASTIC_BITS * p + more, axons=self.neurons(source))
                 for source, b, p in zip(sources, bits, plastic)]
 
     def _selection(self, layer: LayerDescription) -> list[Synapses]:

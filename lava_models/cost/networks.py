@@ -1,4 +1,4 @@
-"""Whatever --fit takes, as a network description: typed (TOML, JSON), a model.net, any NetX file."""
+"""Whatever --fit takes as a network description: typed (TOML, JSON), a model.net, a NetX file."""
 
 from __future__ import annotations
 
