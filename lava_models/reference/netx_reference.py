@@ -161,7 +161,14 @@ class NetxCell:
     def run(self, sent: np.ndarray | None, first: int, count: int,
             kept: dict[str, list[np.ndarray]]) -> np.ndarray:
         """`count` timesteps: messages in and out, (count, B, n); states appended to `kept`."""
-        arriving = self._arriving(sent)
+        return self.advance(self._late(sent), first, count, kept)
+
+    def advance(self, late: np.ndarray | None, first: int, count: int,
+                kept: dict[str, list[np.ndarray]]) -> np.ndarray:
+        """As `run`, from what reaches the synapses in these timesteps: sent one before."""
+        arriving = late
+        if late is not None and self.sums is not None:
+            arriving = self._feed(0, self.sums, late)
         out = None
         for i in range(count):
             sums = None if arriving is None else arriving[i]
@@ -178,15 +185,15 @@ class NetxCell:
                 values.append(getattr(self.neurons, name).copy())
         return out
 
-    def _arriving(self, sent: np.ndarray | None) -> np.ndarray | None:
-        """Sums of every timestep of the stretch, of what was sent one timestep before."""
+    def _late(self, sent: np.ndarray | None) -> np.ndarray | None:
+        """What was sent one timestep before, where it passes through synapses."""
         if sent is None or self.sums is None:
             return sent
         if self.before is None:
             self.before = np.zeros_like(sent[:1])
         late = np.concatenate([self.before, sent[:-1]])
         self.before = sent[-1:].copy()
-        return self._feed(0, self.sums, late)
+        return late
 
     def _feed(self, which: int, sums, late: np.ndarray) -> np.ndarray:
         """Sums (K, B, n) in the timesteps of `late` (K, B, n_in), delayed ones put aside."""
