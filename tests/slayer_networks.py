@@ -1,4 +1,4 @@
-"""Random networks over the layers and neurons of stock NetX, written by SLAYER's own export_hdf5."""
+"""Random networks over the layers and neurons of NetX, written by SLAYER's own export_hdf5."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def _cuba(rng: np.random.Generator) -> dict:
 
 
 def _sdnn(rng: np.random.Generator) -> dict:
-    return {"threshold": float(rng.choice([0.0, 0.05, 0.2])), "activation": torch.nn.functional.relu}
+    return {"threshold": float(rng.choice([0.0, 0.05, 0.2])),
+            "activation": torch.nn.functional.relu}
 
 
 def _width(blocks: list) -> int:

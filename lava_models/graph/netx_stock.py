@@ -49,7 +49,7 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
         first = network.layers[0]
         if drive.bias is not None:
             bias = _to_lava(drive.bias, net.layers[0].shape)
-            getattr(first.neuron, "bias_mant").init = bias.astype(np.int32)
+            first.neuron.bias_mant.init = bias.astype(np.int32)
         if drive.sent is not None:
             data = np.zeros((*net.input_shape[::-1], steps), np.int32)
             known = drive.sent[:steps, 0].astype(np.int32)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from hw_configs.files import UserError
 from lava_models.net.netx import NetxFile
-from lava_models.net.netx_layers import Cuba
 from lava_models.net.populations import (
     GRADED,
     SPIKES,
@@ -28,17 +27,19 @@ INPUT = "outside"
 MODE = "netx"
 
 
-def build_netx_program(net: NetxFile, timesteps: int) -> Program:
+def build_netx_program(net: NetxFile, timesteps: int, waves: bool) -> Program:
     """The wiring of a NetX file.
 
     Args:
         timesteps: P, per sample.
+        waves: whether each layer's sample begins a timestep after that of the layer before; else
+            all are looked at from timestep 1 on.
 
     Raises:
-        UserError: a sample is not as long as the interval of its resets.
+        UserError: with `waves`, a sample is not as long as the interval of its resets.
     """
     interval = net.options.reset_interval
-    if interval is not None and interval != timesteps:
+    if waves and interval not in (None, timesteps):
         raise UserError(f"{timesteps} timesteps per sample, but the network resets every "
                         f"{interval}; expected the same")
     begin = 1
@@ -46,7 +47,7 @@ def build_netx_program(net: NetxFile, timesteps: int) -> Program:
         begin += net.options.reset_offset % interval
     elif not net.enters_neurons:
         begin += 1  # a message takes a timestep through the first synapses
-    phases = {layer.name: begin + i for i, layer in enumerate(net.layers)}
+    phases = {layer.name: begin + i if waves else 1 for i, layer in enumerate(net.layers)}
     schedule = Schedule(timesteps, 0, 1, phases)
     populations = (*_outside(net), *(
         Population(layer.name, layer.name, NetxNeurons(layer), layer.shape, phases[layer.name])
@@ -72,15 +73,3 @@ def _connections(net: NetxFile) -> Iterator[Connection]:
                              message=message)
         before = layer.name
 
-
-def lanes_agree(net: NetxFile) -> bool:
-    """Whether samples side by side give what they give one after another: every neuron is reset
-    when a sample begins, and no message of the one before is still under way."""
-    options = net.options
-    if options.reset_interval is None:
-        return False
-    aligned = options.reset_offset % options.reset_interval == (0 if net.enters_neurons else 1)
-    parts = [s for layer in net.layers for s in (layer.synapses, layer.recurrent) if s is not None]
-    return (aligned and all(isinstance(layer.neuron, Cuba) for layer in net.layers)
-            and all(layer.recurrent is None for layer in net.layers)
-            and not any(s.delay is not None and s.delay.any() for s in parts))

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from slayer_networks import FAMILIES, STEPS, random_network
 
 from lava_models.graph.netx_stock import run_stock
 from lava_models.net.netx import NetxOptions, read_netx
 from lava_models.reference.netx_reference import Drive, NetxReference
-from slayer_networks import FAMILIES, STEPS, random_network
 
 
 def drive_for(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> Drive:

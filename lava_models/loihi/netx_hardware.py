@@ -1,0 +1,150 @@
+"""A NetX file on a Loihi 2 system: the stock graph between the extension's adapters.
+
+Messages pass in through `SpikesIn`, the last layer's come back through `SpikesOut`; a bias comes
+with the network. Not run on hardware.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hw_configs.files import UserError
+from lava_models.cost.mapper import Fit
+from lava_models.graph import runtime
+from lava_models.graph.netx_graph import NetxGraph
+from lava_models.graph.netx_run import make_drive
+from lava_models.net.netx import NetxFile
+from lava_models.net.netx_input import NetxInput
+from lava_models.net.netx_layers import Cuba, NetxLayer
+from lava_models.net.program import Program
+from lava_models.reference.netx_reference import Drive
+
+BIAS_MAX, THRESHOLD_MAX = 4095, 131071
+"""Of a chip's registers: 13 bits, signed, and 17 bits."""
+IN_BITS, OUT_BITS = 16, 24
+"""Of graded messages to and from the host."""
+
+
+class NetxChipGraph(NetxGraph):
+    """The stock graph between the extension's adapters; only the last layer comes back."""
+
+    def __init__(self, net: NetxFile, drive: Drive, steps: int, folder: Path, wait_s: float = 0.0,
+                 on_start: Callable[[], None] = lambda: None) -> None:
+        super().__init__(net, drive, steps, True, folder)
+        self.wait_s, self.on_start = wait_s, on_start
+
+    def _source(self, sent: np.ndarray):
+        from lava_models.loihi.adapters.edges import SpikesIn
+
+        first = self.net.layers[0]
+        graded = first.synapses is None or first.synapses.graded
+        adapter = SpikesIn(size=sent[0].size, message_bits=IN_BITS * graded, name="outside_in")
+        super()._source(sent).connect(adapter.inp)
+        return adapter.out
+
+    def _probe(self, layer: NetxLayer, end):
+        from lava_models.loihi.adapters.edges import SpikesOut
+
+        if layer is not self.net.layers[-1]:
+            return end
+        adapter = SpikesOut(size=layer.size, message_bits=OUT_BITS * layer.graded,
+                            name="messages_out")
+        end.connect(adapter.inp)
+        return super()._probe(layer, adapter.out)
+
+    def _chunk(self) -> int:
+        return self.steps
+
+    def _start(self) -> None:
+        from lava.magma.core.run_configs import Loihi2HwCfg
+
+        from lava_models.loihi.extension import load
+
+        load("CompilerOptions").show_resource_count = True  # its own table, beside our fit
+        try:
+            with runtime.deadline(self.wait_s):
+                runtime.start(self.runner, Loihi2HwCfg(select_sub_proc_model=True))
+        except runtime.TooLate:
+            raise UserError(f"--backend loihi2: no board answered within {self.wait_s:g} s; nothing"
+                            " was run. Wait longer with --wait") from None
+        except UserError:
+            raise
+        except Exception as error:  # the closed compiler may raise anything
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"--backend loihi2: compiling or starting failed ({said}); nothing was "
+                            "run") from error
+        self.on_start()
+
+
+class OfflineNetxGraph(NetxChipGraph):
+    """The same graph on the CPU simulator, without the extension."""
+
+    def _start(self) -> None:
+        from lava.magma.core.run_configs import Loihi2SimCfg
+
+        from lava_models.loihi.adapters import edges
+
+        runtime.start(self.runner, Loihi2SimCfg(
+            select_tag="fixed_pt", select_sub_proc_model=True, exception_proc_model_map={
+                edges.SpikesIn: edges.PySpikesIn, edges.SpikesOut: edges.PySpikesOut}))
+
+
+def check_netx_for_chip(net: NetxFile, placed: Fit) -> None:
+    """What a chip needs beyond what the simulator does.
+
+    Raises:
+        UserError: what, where, got, limit, what to change.
+    """
+    for layer in net.layers:
+        here = f"{net.name}: {layer.name} ({layer.type})"
+        top = int(np.abs(layer.bias).max(initial=0))
+        if top > BIAS_MAX:
+            raise UserError(f"{here}: a bias of {top}, a chip's have 13 bits: at most {BIAS_MAX}")
+        neuron = layer.neuron
+        if isinstance(neuron, Cuba):
+            interval = 1 if neuron.reset is None else neuron.reset.interval
+            if interval & (interval - 1):
+                raise UserError(f"{here}: resets every {interval} timesteps; on a chip the interval"
+                                " must be a power of two; use another --reset-interval")
+            if neuron.threshold > THRESHOLD_MAX and layer is not net.layers[-1]:
+                raise UserError(f"{here}: threshold {neuron.threshold}, a chip's have 17 bits: at "
+                                f"most {THRESHOLD_MAX}")
+    if not placed.fits:
+        board = placed.board
+        raise UserError(f"{net.name}: takes {placed.cores} cores = {placed.chips} chips, "
+                        f"{board.name} has {board.chips.value:.0f} of {board.cores_per_chip}; most "
+                        f"in {placed.binds}; use a larger board (--hw)")
+
+
+def planned_netx_processes(net: NetxFile, program: Program, inputs: NetxInput
+                           ) -> list[tuple[str, str, int, int | None]]:
+    """Builds the graph and takes it apart: (process, what a compiler gets, neurons, first
+    timestep). Nothing is compiled."""
+    from lava.magma.compiler.compiler_graphs import find_processes
+    from lava.magma.core.process.process import AbstractProcess
+
+    from lava_models.loihi.adapters import edges
+    from lava_models.processes.netx_block import NetxBlock, StockNetxBlock
+
+    adapters = {edges.SpikesIn: "PyToNxAdapter", edges.SpikesOut: "NxToPyAdapter"}
+    order = {layer.name.replace(".", "_"): layer for layer in net.layers}
+    rows, ends = {}, {}
+    with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder:
+        drive = make_drive(net, inputs, 0, 1, program.schedule.period)
+        graph = OfflineNetxGraph(net, drive, 1, Path(folder)).build()
+        for process in find_processes(graph.runner):
+            if type(process) in adapters:
+                ends[process.name] = (process.name, adapters[type(process)], 0, None)
+            elif isinstance(process, NetxBlock):
+                kinds = Counter(type(part).__name__ for part in vars(
+                    StockNetxBlock(process)).values() if isinstance(part, AbstractProcess))
+                inside = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+                layer = order[process.name]
+                rows[process.name] = (process.name, inside, layer.size, program[layer.name].phase)
+    into = [ends["outside_in"]] if "outside_in" in ends else []
+    return [*into, *(rows[name] for name in order), ends["messages_out"]]
