@@ -18,21 +18,23 @@ MOST_BITS = 8
 """Of a weight on the chip."""
 
 
-def read_network(path: Path, mode: str, compiler: str | None = None) -> Network:
+def read_network(path: Path, mode: str, compiler: str | None = None,
+                 options: NetxOptions | None = None) -> Network:
     """A description (TOML, JSON), a model.net in `mode`, or a NetX file.
 
     Args:
         compiler: whose core limits apply, by its date (default: what a description says, or the
             newest known).
+        options: a NetX file is read with.
 
     Raises:
         UserError: none of these, or with a layer that neither NetX nor we know.
     """
-    network = _read(path, mode)
+    network = _read(path, mode, options)
     return network if compiler is None else dataclasses.replace(network, compiler=compiler)
 
 
-def _read(path: Path, mode: str) -> Network:
+def _read(path: Path, mode: str, options: NetxOptions | None) -> Network:
     if path.suffix in (".toml", ".json"):
         return read_description(path)
     if not path.is_file():
@@ -40,7 +42,7 @@ def _read(path: Path, mode: str) -> Network:
                         "file")
     if is_model_net(path):
         return describe(read_net(path), mode, name=path.name)
-    return describe_netx(read_netx(path, NetxOptions()))
+    return describe_netx(read_netx(path, options))
 
 
 def is_model_net(path: Path) -> bool:

@@ -7,6 +7,7 @@
 - pictures: save_grid, save_pairs, save_raster, save_layer_rasters, save_readout
 - file_names: check_file_name, file_of
 - recheck: Files, Finding, recheck
+- netx_recheck: recheck_netx, netx_of, cost_of_netx_record
 - provenance: commit, versions
 - results: Finished, save_run
 """
