@@ -18,8 +18,10 @@ from lava_models.net.netx_layers import Cuba, NetxLayer, SigmaDelta
 from lava_models.reference.netx_neurons import make_netx_neurons
 from lava_models.reference.netx_sums import make_netx_sums
 
-STRETCH = 16
-"""Timesteps that a layer is run before the next one is."""
+STRETCH = 16, 64
+"""Timesteps that a layer is run before the next one is, at the least and the most."""
+STRETCH_VALUES = 2**20
+"""About how many messages of the largest layer a stretch holds."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class NetxReference:
     def __init__(self, net: NetxFile) -> None:
         self.net = net
         self.cells = [NetxCell(layer) for layer in net.layers]
+        self.largest = max(net.input_size, *(layer.size for layer in net.layers))
 
     def start(self, drive: Drive) -> None:
         """Begin anew."""
@@ -102,8 +105,9 @@ class NetxReference:
                                          bool if value.dtype == bool else np.int32)
                 out[name][done:done + len(value)] = value
 
-        for done in range(0, steps, STRETCH):
-            count = min(STRETCH, steps - done)
+        each = max(STRETCH[0], min(STRETCH[1], STRETCH_VALUES // (self.largest * drive.lanes)))
+        for done in range(0, steps, each):
+            count = min(each, steps - done)
             part = None if drive.sent is None else _timesteps(drive.sent, done, count)
             self.stretch(part, done + 1, count, on_layer=on_layer, states=states)
             on_step(done + count, steps)
