@@ -10,6 +10,7 @@
 - program: Program, build_program, schedule_for, MODES
 - netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights
 - netx: NetxFile, NetxOptions, read_netx
+- netx_input: NetxInput, read_input
 - netx_program: build_netx_program
 - hdf5: read_net, write_net
 - pretrained: PRETRAINED, PRETRAINED_COST

@@ -82,7 +82,10 @@ def _work_facts(work: dict, seed: int) -> list[tuple[str, str]]:
          f"D = {work['timesteps_per_tick']} timesteps; "
          + (f"z feeds back after L = {work['lag_ticks']})" if work["lag_ticks"] else
             "nothing is fed back)")),
-        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image")]
+        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
+        *([("stock NetX", f"opens the encoder, which takes a timestep per tick there; with the "
+            f"leak spread over D = {work['timesteps_per_tick']} as here, single spikes differ")]
+          if work["mode"] == "reconstruct" and work["timesteps_per_tick"] > 1 else [])]
 
 
 def facts(record: dict) -> list[tuple[str, str]]:

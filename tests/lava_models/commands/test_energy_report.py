@@ -236,7 +236,7 @@ def test_fit_of_a_description(capsys):
                                   "oheogulch"]) == 0
     said = capsys.readouterr().out
     assert "74 cores on 1 of 1 chips" in said and "not run on hardware" in said
-    assert "conv2" in said and "11 cores" not in said
+    assert "conv2" in said and " 11 cores" not in said
 
 
 def test_fit_of_a_network_file(run, tmp_path, capsys):

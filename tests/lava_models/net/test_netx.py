@@ -180,7 +180,7 @@ def test_input_layouts(tmp_path, netx_writer):
     assert two.samples == 2
     assert np.array_equal(two.sent(1, 1, 4)[3, 0], frames[..., 1].T.ravel())
     np.save(tmp_path / "x.npy", frames.transpose(1, 0, 2, 3))
-    with pytest.raises(UserError, match=r"array of shape \(9, 20, 2, 3\); a.net takes \(20, 9, 2\)"):
+    with pytest.raises(UserError, match=r"shape \(9, 20, 2, 3\); a.net takes \(20, 9, 2\)"):
         read_input(tmp_path / "x.npy", net, None, 3, False)
 
 
