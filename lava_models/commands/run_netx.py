@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_configs.files import UserError, check_writable
+from lava_models.commands.run_netx_loihi import run_netx_loihi
 
 if TYPE_CHECKING:
     from lava_models.net.netx import NetxFile, NetxOptions
@@ -131,13 +132,11 @@ def run_netx(command, arguments: list[str]) -> int:
             command.chip.dry_run):
         raise UserError(f"{out}: already holds results; replace them with --force or choose "
                         "another --out")
-    if command.backend == "loihi2":
-        from lava_models.commands.run_netx_loihi import run_netx_loihi
-
-        return run_netx_loihi(command, net, program, inputs, hardware)
-    check_writable(out)
     record = {"input": str(given.input), "input_sha256": file_sha256(given.input),
               "pixels": given.pixels, "samples": command.samples}
+    if command.backend == "loihi2":
+        return run_netx_loihi(command, arguments, net, program, inputs, out, hardware, record)
+    check_writable(out)
     return _run(command, arguments, net, program, inputs, out, hardware, record)
 
 

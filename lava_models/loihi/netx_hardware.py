@@ -28,15 +28,17 @@ BIAS_MAX, THRESHOLD_MAX = 4095, 131071
 """Of a chip's registers: 13 bits, signed, and 17 bits."""
 IN_BITS, OUT_BITS = 16, 24
 """Of graded messages to and from the host."""
+DRAIN = 8
+"""Timesteps run beyond the last sample, so that its messages reach the host."""
 
 
 class NetxChipGraph(NetxGraph):
     """The stock graph between the extension's adapters; only the last layer comes back."""
 
-    def __init__(self, net: NetxFile, drive: Drive, steps: int, folder: Path, wait_s: float = 0.0,
-                 on_start: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, net: NetxFile, drive: Drive, steps: int, folder: Path, loggers: tuple = (),
+                 wait_s: float = 0.0, on_start: Callable[[], None] = lambda: None) -> None:
         super().__init__(net, drive, steps, True, folder)
-        self.wait_s, self.on_start = wait_s, on_start
+        self.loggers, self.wait_s, self.on_start = list(loggers), wait_s, on_start
 
     def _source(self, sent: np.ndarray):
         from lava_models.loihi.adapters.edges import SpikesIn
@@ -68,7 +70,8 @@ class NetxChipGraph(NetxGraph):
         load("CompilerOptions").show_resource_count = True  # its own table, beside our fit
         try:
             with runtime.deadline(self.wait_s):
-                runtime.start(self.runner, Loihi2HwCfg(select_sub_proc_model=True))
+                runtime.start(self.runner, Loihi2HwCfg(
+                    select_sub_proc_model=True, callback_fxs=self.loggers))
         except runtime.TooLate:
             raise UserError(f"--backend loihi2: no board answered within {self.wait_s:g} s; nothing"
                             " was run. Wait longer with --wait") from None
@@ -119,6 +122,92 @@ def check_netx_for_chip(net: NetxFile, placed: Fit) -> None:
         raise UserError(f"{net.name}: takes {placed.cores} cores = {placed.chips} chips, "
                         f"{board.name} has {board.chips.value:.0f} of {board.cores_per_chip}; most "
                         f"in {placed.binds}; use a larger board (--hw)")
+
+
+def check_row(net: NetxFile, inputs: NetxInput) -> None:
+    """On a chip samples run in a row: refuse more than one where that is not the same.
+
+    Raises:
+        UserError: says why.
+    """
+    if inputs.samples == 1:
+        return
+    parts = [s for layer in net.layers for s in (layer.synapses, layer.recurrent) if s is not None]
+    why = None
+    if net.enters_neurons:
+        why = "its input comes with the network"
+    elif not all(isinstance(layer.neuron, Cuba) and layer.neuron.reset for layer in net.layers):
+        why = "not every layer is reset between two"
+    elif any(s.delay is not None and s.delay.any() for s in parts) or any(
+            layer.recurrent for layer in net.layers):
+        why = "messages of one would reach the next"
+    elif net.options.reset_offset % net.options.reset_interval != 1:
+        why = "it is not reset as a sample's first message arrives (--reset-offset 1)"
+    if why is not None:
+        raise UserError(f"--samples {inputs.samples}: on a chip samples run in a row, and of "
+                        f"{net.name} {why}; run one (--samples 1, or --steps)")
+
+
+def timesteps_in_a_row(program: Program, samples: int) -> int:
+    """Timesteps that a run of `samples` samples takes on a chip."""
+    return program.schedule.run_length(program.readout.phase, samples) + DRAIN
+
+
+def run_netx_on_chip(net: NetxFile, program: Program, inputs: NetxInput, *, loggers: tuple = (),
+                     wait_s: float = 600.0, on_start: Callable[[], None] = lambda: None
+                     ) -> np.ndarray:
+    """Run all samples in a row; messages of the last layer as they reached the host, int64
+    (timesteps, n). Not run on hardware.
+
+    Raises:
+        UserError: no board within `wait_s`, or the run failed.
+    """
+    period = program.schedule.period
+    drive = make_drive(net, inputs, 0, 1, period)
+    if drive.sent is not None:
+        drive = Drive(sent=np.concatenate([inputs.sent(i, 1, period)
+                                           for i in range(inputs.samples)]))
+    steps = timesteps_in_a_row(program, inputs.samples)
+    with tempfile.TemporaryDirectory(prefix="lava-loihi-") as folder, runtime.quiet_lava():
+        graph = NetxChipGraph(net, drive, steps, Path(folder), loggers, wait_s, on_start)
+        try:
+            sent = graph.build().run(lambda done, total: None).sent[net.layers[-1].name]
+        except UserError:
+            raise
+        except Exception as error:  # the closed extension may raise anything
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"--backend loihi2: the run failed ({said}); nothing was written"
+                            ) from error
+    whole = sent[:, 0].astype(np.int32)
+    return (whole << 8) >> 8 if net.layers[-1].graded else whole  # 24 bits, signed
+
+
+def compare_output(messages: np.ndarray, wanted: np.ndarray, program: Program
+                   ) -> tuple[np.ndarray, bool, str]:
+    """(the last layer's messages (S, P, n), whether they are the reference's, in words).
+
+    Args:
+        messages: `run_netx_on_chip`'s.
+        wanted: the reference's (S, P, n). How late the adapter is is not public: up to DRAIN
+            timesteps are tried.
+    """
+    samples, period, _ = wanted.shape
+    begin = program.readout.phase - 1
+    best = min(range(DRAIN + 1), key=lambda late: np.count_nonzero(
+        _windows(messages, begin + late, samples, period) != wanted))
+    got = _windows(messages, begin + best, samples, period).astype(wanted.dtype)
+    wrong = np.argwhere(got != wanted)
+    said = (f"{samples} samples on the chip against the integer reference, the last layer, {best} "
+            "timesteps late: ")
+    if not len(wrong):
+        return got, True, f"{said}equal: {np.count_nonzero(wanted)} messages, {wanted.size} values"
+    sample, step, neuron = wrong[0]
+    return got, False, (f"{said}NOT equal: {len(wrong)} of {wanted.size} values differ, first "
+                        f"sample {sample}, timestep {step + 1}, neuron {neuron}")
+
+
+def _windows(messages: np.ndarray, begin: int, samples: int, period: int) -> np.ndarray:
+    return messages[begin:begin + samples * period].reshape(samples, period, -1)
 
 
 def planned_netx_processes(net: NetxFile, program: Program, inputs: NetxInput

@@ -125,6 +125,28 @@ def test_the_hardware_graph_on_the_cpu(files, tmp_path):
     assert wanted.any() and np.array_equal(sent["layer.3"], wanted)
 
 
+def test_on_a_double_of_the_chip(extension, files, netx_writer, tmp_path, capsys):
+    """Samples in a row with resets, through the adapters; and one sample of a bias."""
+    rng, out = np.random.default_rng(1), tmp_path / "chip"
+    dense = netx_writer(tmp_path / "dense.net", [
+        {"type": "dense", "shape": [6], "weight": rng.integers(-30, 50, (6, 9)), "neuron": CUBA},
+        {"type": "dense", "shape": [3], "weight": rng.integers(-30, 50, (3, 6)), "neuron": CUBA}])
+    np.save(tmp_path / "spikes.npy", rng.random((4, 9, 16)) < 0.4)
+    chip = ["--backend", "loihi2", "--partition", "oheogulch", "--no-profile", "--out", str(out),
+            "--force"]
+    assert run_lava_command([str(dense), "--input", str(tmp_path / "spikes.npy"), "--samples", "4",
+                             "--reset-interval", "16", *chip]) == 0
+    assert "the last layer, 0 timesteps late: equal" in " ".join(capsys.readouterr().out.split())
+    record = json.loads((out / "report" / "report.json").read_text())
+    assert record["target"]["backend"] == "loihi2" and record["check"]["samples_compared"] == 4
+    assert np.load(out / "outputs.npy").any()
+    with pytest.raises(UserError, match="its input comes with the network"):
+        run_lava_command(arguments(files, "--backend", "loihi2"))
+    np.save(files[1], np.load(files[1])[0])
+    assert run_lava_command([str(files[0]), "--input", str(files[1]), "--pixels", "--steps", "16",
+                             "--reset-interval", "16", *chip]) == 0
+
+
 @pytest.mark.parametrize(("more", "message"), [
     (["--steps", "4"], "give its input as --input"),
     (["--input", "no.npy", "--steps", "4"], "no.npy: no such file"),
