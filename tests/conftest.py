@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process per core, not threads upon them
 
+import h5py
 import numpy as np
 import pytest
 
@@ -155,3 +156,23 @@ def extension(monkeypatch):
     import loihi_double
 
     loihi_double.install(monkeypatch)
+
+
+@pytest.fixture
+def netx_writer():
+    """Writes a NetX file: netx_writer(path, [{"type": ..., field: value, "neuron": {...}}])."""
+    def write(path, layers):
+        with h5py.File(path, "w") as file:
+            for i, layer in enumerate(layers):
+                group = file.create_group(f"layer/{i}")
+                for key, value in layer.items():
+                    if key == "type":
+                        group.create_dataset("type", (1,), "S10", [value.encode()])
+                    elif key == "neuron":
+                        for name, number in value.items():
+                            group[f"neuron/{name}"] = number
+                    else:
+                        group[key] = value
+        return path
+
+    return write

@@ -113,12 +113,13 @@ def test_readme_shows_the_tree():
             shown.add(f"{folder}/{match[2]}" if match[1] else match[2])
     code = {str(file.parent.relative_to(ROOT)) for package in PACKAGES
             for file in (ROOT / package).rglob("*.py")}
-    assert {name for name in code if name.count("/") < 2} == shown - {"tests", "benchmarks"}
+    assert {name for name in code if name.count("/") < 2} == shown - {
+        "tests", "benchmarks", "examples"}
 
 
 def test_files_that_readme_names_exist():
     text = (ROOT / "README.md").read_text()
-    folders = "|".join((*PACKAGES, "benchmarks"))
+    folders = "|".join((*PACKAGES, "benchmarks", "examples"))
     named = re.findall(rf"`((?:{folders})/[\w/.-]+\.\w+)`", text)
     assert named
     for name in named:

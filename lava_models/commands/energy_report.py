@@ -62,10 +62,19 @@ class Command:
     report are per tick, which is D timesteps)."""
     timesteps: int | None = None
     """With --fit and --rate: timesteps per sample (default: what a model.net says; others 64)."""
+    compiler: str | None = None
+    """With --fit: whose core limits apply, by the date of a compiler that the chip's file knows,
+    e.g. 2023-01 (default: what a description says, else the newest)."""
+    num_layers: int | None = None
+    """With --fit and a NetX file: entries of /layer to read (default: all)."""
+    input_shape: tuple[int, int, int] | None = None
+    """With --fit and a NetX file without an input layer: X Y CHANNELS of what comes in."""
     describe: Path | None = None
     """With --fit: also write the network's description to this TOML file."""
 
 
+NETX = "netx"
+"""The mode of a record of any NetX file but a model.net."""
 TIMESTEPS = 64
 """Per sample, assumed of a network whose file does not say."""
 
@@ -133,6 +142,8 @@ def energy_report_command(arguments: list[str]) -> int:
     if any(x is not None for x in (command.rate, command.describe, command.timesteps)):
         raise UserError("--rate, --timesteps and --describe go with --fit; a run has spikes of its "
                         "own")
+    if any(x is not None for x in (command.compiler, command.num_layers, command.input_shape)):
+        raise UserError("--compiler, --num-layers and --input-shape go with --fit")
     if command.compare is not None:
         return _compare(command)
     return _show(command)
@@ -181,6 +192,10 @@ def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
         form = form or record["fit"]["convolutions"]
     hardware = load_hardware(board or _shipped_board(record, path), command.constants or
                              _shipped_constants(record, path), form)
+    if record["work"]["mode"] == NETX:
+        from lava_models.report.netx_recheck import cost_of_netx_record
+
+        return with_cost(record, cost_of_netx_record(record, net, counts, hardware))
     spikes, pixels = load_counts(counts)
     work = record["work"]
     return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
@@ -245,6 +260,7 @@ def _check_one(command: CheckCommand, path: Path) -> bool:
     """
     from lava_models.commands.test_images import load_images
     from lava_models.cost.estimates import load_hardware
+    from lava_models.report.netx_recheck import recheck_netx
     from lava_models.report.recheck import DIFFERS, OPEN, Files, recheck
     from lava_models.report.record import read_report
 
@@ -260,8 +276,10 @@ def _check_one(command: CheckCommand, path: Path) -> bool:
         return load_images(record["inputs"]["dataset"], command.data_dir, count, shape)
 
     print(path)
-    outcomes = []
-    for found in recheck(record, Files(counts.parent, path.parent, net), hardware, load):
+    outcomes, files = [], Files(counts.parent, path.parent, net)
+    findings = recheck_netx(record, files, hardware) if record["work"]["mode"] == NETX else (
+        recheck(record, files, hardware, load))
+    for found in findings:
         print(f"  {found.outcome:<13}  {found.item}: {found.text}")
         outcomes.append(found.outcome)
     wrong, left = outcomes.count(DIFFERS), outcomes.count(OPEN)
@@ -328,7 +346,8 @@ def _fit(command: Command) -> int:
         place,
         time_section,
     )
-    from lava_models.cost.netx import read_network
+    from lava_models.cost.networks import read_network
+    from lava_models.net.netx import NetxOptions
     from lava_models.report.render import decoder_forms, fit_to_terminal, interval
 
     if command.rate is not None and not 0 <= command.rate <= 1:
@@ -338,7 +357,8 @@ def _fit(command: Command) -> int:
     if command.describe is not None:
         check_replaceable(command.describe)
     console = make_console()
-    network = read_network(command.fit, command.mode)
+    network = read_network(command.fit, command.mode, command.compiler, NetxOptions(
+        num_layers=command.num_layers, input_shape=command.input_shape))
     hardware = load_hardware(command.hw, command.constants, command.convolutions)
     best, other, form = place(network, hardware)
     section = fit_section(best, other, form)

@@ -1,9 +1,10 @@
-"""run-lava: run a model.net as a Lava process graph; images, pictures and a report.
+"""run-lava: run a model.net, or any NetX file, as a Lava process graph; pictures and a report.
 
     run-lava                             # 8 digits of the network that comes with the package
     run-lava runs/digits-0/model.net --mode reconstruct --dataset digits
     run-lava runs/mnist-0/model.net --samples 16 --seed 3
     run-lava runs/mnist-0/model.net --backend loihi2 --dry-run
+    run-lava network.net --input data.npy --steps 64      # any NetX file: commands/run_netx.py
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tyro
 
 from hw_configs.files import UserError, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
+from lava_models.commands.run_netx import NetxCommand, run_netx
 from lava_models.commands.run_sim import run_sim
 from lava_models.net.pretrained import PRETRAINED
 
@@ -31,21 +33,23 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """Run a model.net as a Lava process graph and report what it did."""
+    """Run a model.net, or any other NetX file, as a Lava process graph; report what it did."""
 
     net: Annotated[Path | None, tyro.conf.Positional] = None
-    """model.net of export-netx (default: the MNIST network that comes with this package)."""
+    """model.net of export-netx (default: the MNIST network that comes with this package), or any
+    NetX file, with --input."""
     backend: Literal["sim", "loihi2"] = "sim"
     """sim: Lava's CPU simulator. loihi2: a chip, needs Intel's Loihi extension."""
     mode: Literal["generate", "reconstruct"] = "generate"
     """generate: images from the prior. reconstruct: test images through encoder and posterior."""
-    samples: int = 8
-    """Images to run, back to back."""
+    samples: int | None = None
+    """Images to run, back to back (default: 8); of a NetX file, samples of --input."""
     seed: int = 0
     """Seed of the random bits: same seed, same spikes, same images."""
-    graph: Literal["fused", "stock"] = "fused"
+    graph: Literal["fused", "stock", "reference"] = "fused"
     """fused: one numpy model per layer, fast. stock: Lava's own processes only, as a chip's
-    compiler sees them. Same spikes."""
+    compiler sees them. Same spikes. reference: of a NetX file, the integer reference without Lava,
+    fastest."""
     convolutions: Literal["unrolled", "shared"] = "unrolled"
     """In the stock graph: every synapse in a matrix (Sparse), or the kernel's weights shared (Conv;
     a transposed convolution as its sub-pixel form). Same spikes, slower to simulate."""
@@ -69,6 +73,7 @@ class Command:
     """Write over earlier results in that folder."""
     check: bool = True
     """Compare the recorded spikes (all of them in short runs) with the integer reference."""
+    netx: tyro.conf.OmitArgPrefixes[NetxCommand] = NetxCommand()
     chip: tyro.conf.OmitArgPrefixes[ChipOptions] = ChipOptions()
 
 
@@ -84,7 +89,7 @@ def run_lava_command(arguments: list[str]) -> int:
         command = replace(command, net=PRETRAINED)
     else:
         beside = command.net.parent
-    if command.samples < 1:
+    if command.samples is not None and command.samples < 1:
         raise UserError(f"--samples {command.samples}: expected at least 1")
     if command.seed < 0:
         raise UserError(f"--seed {command.seed}: expected 0 or more")
@@ -97,6 +102,16 @@ def run_lava_command(arguments: list[str]) -> int:
             command.convolutions == "shared"):
         raise UserError("--convolutions shared: is for the stock graph; add --graph stock")
     check_options(command.chip, command.backend, command.mode)
+    if _is_other_netx(command.net):
+        return run_netx(command, arguments)
+    for name, value in vars(command.netx).items():
+        if value != getattr(NetxCommand(), name):
+            raise UserError(f"--{name.replace('_', '-')}: is for other NetX files than the "
+                            "model.net of this project")
+    if command.graph == "reference":
+        raise UserError("--graph reference: is for other NetX files than the model.net of this "
+                        "project")
+    command = replace(command, samples=command.samples or 8)
     on_chip = command.backend == "loihi2"
     if on_chip and command.lanes not in (None, 1):
         raise UserError(f"--lanes {command.lanes}: a chip runs one sample at a time")
@@ -123,6 +138,14 @@ def run_lava_command(arguments: list[str]) -> int:
                             "name a data set with --dataset")
     run = run_loihi if on_chip else run_sim
     return run(command, arguments, net, out, dataset, hardware)
+
+
+def _is_other_netx(path: Path) -> bool:
+    """Whether a file is a NetX file and no model.net of this project."""
+    from lava_models.cost.networks import is_model_net
+    from lava_models.net.netx import is_netx
+
+    return is_netx(path) and not is_model_net(path)
 
 
 def _trained_on(provenance: str) -> str | None:

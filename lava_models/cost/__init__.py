@@ -3,7 +3,7 @@
 - counts: LayerCount, count_run, save_counts, load_counts
 - description: Network, LayerDescription, Synapses
 - describe: describe, read_description, to_toml
-- netx: read_network
+- networks: read_network, describe_netx
 - mapper: Fit, LayerFit, fit, published_differences
 - energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
 - estimates: Hardware, Cost, load_hardware, place, cost_of_run, fit_section, energy_section

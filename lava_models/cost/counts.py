@@ -63,6 +63,8 @@ def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray]
 
     sent = {name: n.astype(np.int64) for name, n in spikes.items()}
     for population in program.of(Host):
+        if population.name in sent:  # one that does not send the same at every tick
+            continue
         sent[population.name] = waves(np.repeat(pixels, schedule.ticks, axis=0))
     for population in program.of(TickNeurons):
         sent[population.name] = waves(samples * population.kind.fires.astype(np.int64))
@@ -71,14 +73,19 @@ def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray]
 
 def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
               pixels: np.ndarray | None) -> list[LayerCount]:
-    """Count a run of `samples` samples.
+    """Count a run of `samples` samples of a model.net.
 
     Args:
         spikes: of every population, per timestep of the period and neuron, integers (P, n),
             summed over the samples (`GraphRun.counts`).
         pixels: of the graded input, `pixels_used`, or None.
     """
-    program = build_program(net, mode)
+    return count_program(build_program(net, mode), samples, spikes, pixels)
+
+
+def count_program(program: Program, samples: int, spikes: Mapping[str, np.ndarray],
+                  pixels: np.ndarray | None) -> list[LayerCount]:
+    """Count a run of `samples` samples of any program; arguments as in `count_run`."""
     period = program.schedule.period
     sent = spikes_sent(program, samples, spikes, pixels)
     rows: dict[str, list[Population]] = {}

@@ -84,7 +84,7 @@ def _check(network: Network, where: str) -> None:
             if len(getattr(layer, key)) not in (1, max(len(sources), 1)):
                 raise UserError(f"{here}: {key} has {len(getattr(layer, key))} entries, expected "
                                 f"1 or one per source ({len(sources)})")
-        for key in ("kernel", "stride", "padding"):
+        for key in ("kernel", "stride", "padding", "dilation"):
             if len(getattr(layer, key)) != 2 or min(getattr(layer, key)) < (key != "padding"):
                 raise UserError(f"{here}: {key} {list(getattr(layer, key))}, expected [y, x]")
         if layer.kind == "random_bits" and layer.name not in POPULATIONS:
@@ -109,6 +109,14 @@ def _check(network: Network, where: str) -> None:
                 raise UserError(f"{here}: expected one source and channels of at least 1")
             if sources[0] not in seen or len(network.shape(sources[0])) != 3:
                 raise UserError(f"{here}: expected an earlier source of shape [C, H, W]")
+            inputs = network.shape(sources[0])[0]
+            if layer.groups < 1 or layer.channels % layer.groups or inputs % layer.groups or (
+                    layer.kind == "convT" and (layer.groups > 1 or max(layer.dilation) > 1)):
+                raise UserError(f"{here}: groups {layer.groups}, dilation {list(layer.dilation)}; "
+                                f"groups have to divide {inputs} and {layer.channels} channels, "
+                                "and a convT has neither")
+        if not 0 <= layer.delay_bits <= 6:
+            raise UserError(f"{here}: delay_bits {layer.delay_bits}, expected 0 to 6")
         shape = network.shape(layer.name)
         if not shape or min(shape) < 1 or len(shape) not in (1, 3):
             raise UserError(f"{here}: shape {list(shape)}, expected [neurons] or [C, H, W]")

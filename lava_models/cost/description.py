@@ -15,6 +15,7 @@ from scipy import sparse
 from hw_configs.files import UserError
 from lava_models.net.latents import Selection, Thinning
 from lava_models.net.layers import Conv, ConvT, Lif
+from lava_models.net.netx_layers import ConvSynapses
 from lava_models.net.ring import POPULATIONS, Ring, ring_synapses
 from lava_models.net.synapse import selection_synapses, subpixel, unroll
 
@@ -40,6 +41,8 @@ class LayerDescription:
     """Layers it gets spikes from (default: the one before)."""
     weight_bits: tuple[int, ...] = (8,)
     """Per source, or one for all."""
+    delay_bits: int = 0
+    """Of each synapse of a dense layer, beside its weight and index (Loihi 1's format)."""
     plastic: tuple[bool, ...] = (False,)
     """Whether the synapses learn on the chip; per source, or one for all."""
     channels: int = 0
@@ -48,6 +51,9 @@ class LayerDescription:
     """(y, x)."""
     stride: tuple[int, ...] = (1, 1)
     padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
+    """Of conv, as `groups`."""
+    groups: int = 1
     output_padding: int = 0
     form: str = "shared"
     """Of conv and convT: kernel shared over space, or unrolled into a matrix."""
@@ -117,7 +123,8 @@ class Network:
             _, h, w = self.shape(self.sources(layer)[0])
             ends = zip((h, w), layer.kernel, layer.stride, layer.padding)
             if layer.kind == "conv":
-                return layer.channels, *((n + 2 * p - k) // s + 1 for n, k, s, p in ends)
+                return layer.channels, *((n + 2 * p - d * (k - 1) - 1) // s + 1
+                                         for (n, k, s, p), d in zip(ends, layer.dilation))
             return layer.channels, *((n - 1) * s - 2 * p + k + layer.output_padding
                                      for n, k, s, p in ends)
         if layer.kind == "selection":
@@ -147,7 +154,8 @@ class Network:
                          for v in (layer.weight_bits, layer.plastic))
         if layer.kind != "dense":
             return [Synapses(sources[0], bits[0], self._unrolled(layer))]
-        return [Synapses(source, b + PLASTIC_BITS * p, axons=self.neurons(source))
+        more = layer.delay_bits
+        return [Synapses(source, b + PLASTIC_BITS * p + more, axons=self.neurons(source))
                 for source, b, p in zip(sources, bits, plastic)]
 
     def _selection(self, layer: LayerDescription) -> list[Synapses]:
@@ -164,6 +172,11 @@ class Network:
                 if matrix.nnz and port in sources]
 
     def _unrolled(self, layer: LayerDescription) -> sparse.csc_matrix:
+        if layer.kind == "conv":
+            before = self.shape(self.sources(layer)[0])
+            ones = np.ones((layer.channels, before[0] // layer.groups, *layer.kernel), np.int32)
+            return ConvSynapses(ones, 8, before, layer.stride, layer.padding, layer.dilation,
+                                layer.groups).matrix().tocsc()
         if len({*layer.kernel}) > 1 or len({*layer.stride}) > 1 or len({*layer.padding}) > 1:
             raise UserError(f"{self.name}: {layer.name}: only square kernels, strides and "
                             "paddings can be unrolled; use form = \"shared\"")

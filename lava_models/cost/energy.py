@@ -35,7 +35,7 @@ from lava_models.cost.counts import spikes_sent
 from lava_models.cost.description import LayerDescription, Network
 from lava_models.cost.mapper import Fit, LayerFit
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import CLOCK, build_program
+from lava_models.net.program import CLOCK, Program, build_program
 
 CORES_PER_TILE = 4
 """Assumed, as on Loihi 1; see the placement above."""
@@ -136,7 +136,12 @@ class Estimate:
 def activity_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
                     pixels: np.ndarray | None, fit: Fit) -> Activity:
     """What every core does, from the spikes of a run (arguments as in counts.count_run)."""
-    program = build_program(net, mode)
+    return activity_of_program(build_program(net, mode), samples, spikes, pixels, fit)
+
+
+def activity_of_program(program: Program, samples: int, spikes: Mapping[str, np.ndarray],
+                        pixels: np.ndarray | None, fit: Fit) -> Activity:
+    """What every core does in any program; arguments as in `activity_of_run`."""
     period = program.schedule.period
     sent = spikes_sent(program, samples, spikes, pixels)
     per_sample = {name: np.roll(n / samples, program[name].phase, axis=0)
@@ -239,21 +244,23 @@ def _convolution_reach(network: Network, layer: LayerDescription, layer_fit: Lay
     source = network.shape(network.sources(layer)[0])
     core = layer_fit.core_of.reshape(shape)
     cores = len(layer_fit.cores)
-    # Channels of each core at each pixel, then what every tap of an input pixel finds there.
-    here = np.stack([(core == i).sum(axis=0) for i in range(cores)])
-    (sy, sx), (py, px) = layer.stride, layer.padding
+    # Channels of each core and group at each pixel, then what every tap of an input pixel finds.
+    here = np.stack([(core == i).reshape(layer.groups, -1, *shape[1:]).sum(axis=1)
+                     for i in range(cores)])
+    (sy, sx), (py, px), (dy, dx) = layer.stride, layer.padding, layer.dilation
     y, x = np.indices(source[1:])
-    reach = np.zeros((cores, *source[1:]), np.int64)
+    reach = np.zeros((cores, layer.groups, *source[1:]), np.int64)
     for a in range(layer.kernel[0]):
         for b in range(layer.kernel[1]):
             if layer.kind == "conv":
-                (oy, ry), (ox, rx) = np.divmod(y + py - a, sy), np.divmod(x + px - b, sx)
+                (oy, ry), (ox, rx) = (np.divmod(n + p - tap * d, s) for n, p, tap, d, s in (
+                    (y, py, a, dy, sy), (x, px, b, dx, sx)))
                 met = (ry == 0) & (rx == 0)
             else:
                 oy, ox, met = y * sy - py + a, x * sx - px + b, np.ones(source[1:], bool)
             met = met & (oy >= 0) & (oy < shape[1]) & (ox >= 0) & (ox < shape[2])
-            reach[:, met] += here[:, oy[met], ox[met]]
-    return np.repeat(reach[:, None], source[0], axis=1).reshape(cores, -1)
+            reach[:, :, met] += here[:, :, oy[met], ox[met]]
+    return np.repeat(reach, source[0] // layer.groups, axis=1).reshape(cores, -1)
 
 
 # --- cost -------------------------------------------------------------------------------------

@@ -28,13 +28,17 @@ from lava_models.cost.energy import (
     Estimate,
     Interval,
     activity_at_rate,
+    activity_of_program,
     activity_of_run,
     estimate,
 )
 from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
 from lava_models.net.layers import Dense, Layer
 from lava_models.net.netfile import NetFile
+from lava_models.net.netx import NetxFile
+from lava_models.net.netx_layers import ConvSynapses
 from lava_models.net.pretrained import PRETRAINED_COST
+from lava_models.net.program import Program
 from lava_models.net.synapse import unroll
 
 DEFAULT_CONSTANTS = "loihi1-davies2018"
@@ -134,6 +138,15 @@ def cost_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.n
     best, other, form = place(describe(net, mode, name=name), hardware)
     return _cost(best, other, form, hardware,
                  lambda on: activity_of_run(net, mode, samples, spikes, pixels, on))
+
+
+def cost_of_program(program: Program, network: Network, samples: int,
+                    spikes: Mapping[str, np.ndarray], hardware: Hardware) -> Cost:
+    """The cost of a run of any program, described by `network`; every population's spikes counted
+    (as in counts.count_run), those of the input, too."""
+    best, other, form = place(network, hardware)
+    return _cost(best, other, form, hardware,
+                 lambda on: activity_of_program(program, samples, spikes, None, on))
 
 
 def cost_at_rate(network: Network, rate: float, timesteps: int, hardware: Hardware) -> Cost:
@@ -284,20 +297,39 @@ def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict, path: Pat
         cpu: joules of the CPU during the run, an entry of `MachineMeters.read`.
         path: of the network's file.
     """
-    mac, count = load_mac(), multiply_accumulates(net, mode)
+    return [*_beside("ANN VAE of the same layers, arithmetic only",
+                     multiply_accumulates(net, mode), samples, cpu), *_shipped(net, mode, path)]
+
+
+def netx_baselines(net: NetxFile, samples: int, cpu: dict) -> list[dict]:
+    """`baseline_section` of a NetX file: its layers as those of an ANN, run once per sample."""
+    count = 0
+    for layer in net.layers:
+        of = layer.synapses
+        if isinstance(of, ConvSynapses):
+            of = dataclasses.replace(of, weight=np.ones_like(of.weight))
+            count += int(of.fan_out().sum())
+        elif of is not None:
+            count += of.weight.size + (0 if layer.recurrent is None else
+                                       layer.recurrent.weight.size)
+    return _beside("ANN of the same layers, arithmetic of one pass only", count, samples, cpu)
+
+
+def _beside(name: str, count: int, samples: int, cpu: dict) -> list[dict]:
+    """The arithmetic of `count` multiply-accumulates, and what the host took."""
+    mac = load_mac()
     if cpu["value"] is not None:
         cpu = {**cpu, "value": cpu["value"] / samples}
     gpu = {"value": None, "basis": "unavailable", "why": "the simulator does not use a GPU",
            "fix": "score-fsvae --device cuda reads NVML while the float model runs"}
     return [
-        {"name": "ANN VAE of the same layers, arithmetic only", "multiply_accumulates": count,
+        {"name": name, "multiply_accumulates": count,
          "energy_per_sample_j": _modelled(Interval.of(mac.mac) * (count * 1e-12)),
          "constants": mac.name, "what": f"{mac.technology}; {mac.mac.source}"},
         {"name": "this simulator, CPU", "multiply_accumulates": None, "energy_per_sample_j": cpu,
          "constants": None, "what": "of the host, not of a chip"},
         {"name": "GPU", "multiply_accumulates": None, "energy_per_sample_j": gpu,
-         "constants": None, "what": "of the host, not of a chip"},
-        *_shipped(net, mode, path)]
+         "constants": None, "what": "of the host, not of a chip"}]
 
 
 def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:

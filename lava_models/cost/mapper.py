@@ -248,6 +248,7 @@ class _Tiles:
 
     def __init__(self, shape: tuple[int, int, int], axon_map: int) -> None:
         self.shape, self.per_pixel = shape, axon_map
+        self.group = shape[0]
 
     def use(self, width: int, channels: int) -> list[CoreUse]:
         c, h, w = self.shape
@@ -256,7 +257,8 @@ class _Tiles:
             n_c = min(channels, c - first)
             for x in range(0, w, width):
                 pixels = h * min(width, w - x)
-                words = self.taps * int(_words(n_c * self.kernel_bits, 1, self.header))
+                words = math.ceil(n_c / self.group) * self.taps * int(
+                    _words(min(n_c, self.group) * self.kernel_bits, 1, self.header))
                 words += self.bias_axons * int(_words(pixels * n_c, STORED_BITS[8] + INDEX_BITS))
                 out.append(CoreUse(
                     pixels * n_c * self.state, words, self.axons + self.bias_axons,
@@ -293,7 +295,8 @@ class _Convolution(_Tiles):
         super().__init__(shape, _axons_of(network, layer) * scale**2)
         self.scale, self.state = scale, layer.state_words
         self.axons = stride[1]
-        self.taps = math.prod(kernel) * network.shape(network.sources(layer)[0])[0]
+        self.taps = math.prod(kernel) * network.shape(network.sources(layer)[0])[0] // layer.groups
+        self.group = shape[0] // layer.groups
         self.kernel_bits = STORED_BITS[layer.weight_bits[0]]
         self.header = STRIDED_HEADER_BITS if stride[1] > 1 else HEADER_BITS
         self.bias_axons = BIAS_AXONS * layer.clocked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -106,6 +106,16 @@ class Comparison:
             if names:
                 text += f"; {word}: {', '.join(names)}"
         return text
+
+    @classmethod
+    def joined(cls, parts: list[Comparison]) -> Comparison:
+        """Of runs of the same network, one after the other, as one."""
+        populations = [replace(same[0], **{
+            name: sum(getattr(p, name) for p in same)
+            for name in ("spikes", "most", "values", "differing")})
+            for same in zip(*(part.populations for part in parts), strict=True)]
+        return cls(parts[0].steps, tuple(populations),
+                   next((part.first for part in parts if part.first), None))
 
     def section(self) -> dict:
         """The populations as the report's entries."""

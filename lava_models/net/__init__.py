@@ -8,6 +8,10 @@
 - netfile: NetFile, PoissonLatents, HostLayer, PARTS
 - populations: Population, Connection, Host, Neurons, Draw, RingNeurons, TickNeurons
 - program: Program, build_program, schedule_for, MODES
+- netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights
+- netx: NetxFile, NetxOptions, read_netx
+- netx_input: NetxInput, read_input
+- netx_program: build_netx_program
 - fields: Field, Reader
 - hdf5: read_net, write_net, says_model_net, content_sha256
 - pretrained: PRETRAINED, PRETRAINED_COST

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from lava_models.net.latents import Selection, Thinning
 from lava_models.net.layers import Layer
+from lava_models.net.netx_layers import NetxLayer, NetxSynapses
 from lava_models.net.ring import BITS, CELLS, RULE, Ring, ring_synapses
 from lava_models.net.synapse import (
     neuron_bias,
@@ -71,7 +72,14 @@ class TickNeurons:
     """Timesteps between the spikes of one of them."""
 
 
-Kind = Host | Neurons | Draw | RingNeurons | TickNeurons
+@dataclass(frozen=True)
+class NetxNeurons:
+    """The neurons of one layer of any NetX file (lava_models.net.netx)."""
+
+    layer: NetxLayer
+
+
+Kind = Host | Neurons | Draw | RingNeurons | TickNeurons | NetxNeurons
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Population:
     @property
     def waves(self) -> bool:
         """Whether the wave of a tick passes through it: layers and latents."""
-        return isinstance(self.kind, (Neurons, Draw))
+        return isinstance(self.kind, (Neurons, Draw, NetxNeurons))
 
     @property
     def spiking(self) -> bool:
@@ -189,7 +197,17 @@ def among_carriers(matrix: sparse.spmatrix, carrier: str, carriers: tuple[str, .
     return sparse.csr_matrix((of.data, (of.row, at)), (matrix.shape[0], len(carriers)), np.int32)
 
 
-Synapses = LayerWeights | Carried | CarriedChances | DrawWeights | RingWeights
+@dataclass(frozen=True)
+class NetxWeights:
+    """Of a layer of any NetX file."""
+
+    synapses: NetxSynapses
+
+    def parts(self) -> Parts:
+        return [(self.synapses.matrix(), -self.synapses.shift)]
+
+
+Synapses = LayerWeights | Carried | CarriedChances | DrawWeights | RingWeights | NetxWeights
 
 
 @dataclass(frozen=True)
@@ -209,5 +227,7 @@ class Connection:
     @cached_property
     def fan_out(self) -> np.ndarray:
         """Synapses of each source neuron: int64 (n_source,)."""
+        if isinstance(self.synapses, NetxWeights):  # without unrolling large kernels
+            return self.synapses.synapses.fan_out()
         return sum(np.diff(matrix.tocsc().indptr).astype(np.int64)
                    for matrix, _ in self.synapses.parts())

@@ -8,5 +8,6 @@ free of torch, and keep nothing else in here.
 - random_bits: RandomBits
 - clock: Clock
 - glif: GLIF
-- host: WaveSource, SpikeProbe, StateProbe, Receiver
+- netx_block: NetxBlock
+- host: WaveSource, SpikeProbe, MessageProbe, StateProbe, Receiver
 """

@@ -96,6 +96,32 @@ class PySpikeProbe(PyLoihiProcessModel):
             self.counts[step] += counted.sum(axis=1, dtype=np.int32)
 
 
+class MessageProbe(AbstractProcess):
+    """Writes what is sent in timestep t to row t - 1 of a .npy file.
+
+    Args:
+        file: path of the .npy file, (timesteps, n) of any type that holds the messages.
+    """
+
+    def __init__(self, *, size: int, file: str, name: str) -> None:
+        super().__init__(file=file, name=name)
+        self.a_in = InPort(shape=(size,))
+
+
+@implements(proc=MessageProbe, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyMessageProbe(PyLoihiProcessModel):
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.rows = np.load(proc_params["file"], mmap_mode="r+")
+
+    def run_spk(self) -> None:
+        self.rows[self.time_step - 1] = self.a_in.recv()
+
+
 class Receiver(AbstractProcess):
     """Writes frames, in the order in which they come, to a .npy file.
 

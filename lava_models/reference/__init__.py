@@ -4,5 +4,8 @@
 - neurons: LifNeurons, GlifNeurons, make_neurons
 - sums: Sums, make_sums
 - rule30: ChipBits
+- netx_sums: make_netx_sums
+- netx_neurons: make_netx_neurons
+- netx_reference: NetxReference, NetxCell, NetxResult, Drive
 - host_encoder: host_rates, host_chances
 """

@@ -57,3 +57,50 @@ def save_raster(latents: np.ndarray, path: Path, title: str) -> None:
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=100)
     plt.close(figure)
+
+
+MOST_ROWS = 2000
+"""Neurons of a layer that a raster shows, evenly spread."""
+
+
+def save_layer_rasters(rasters: dict[str, np.ndarray], path: Path, title: str) -> None:
+    """Write what each layer sends in one sample, (T, n) by name: dark is a message."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, rows = plt.subplots(len(rasters), figsize=(10, 1 + 1.1 * len(rasters)),
+                                layout="constrained", sharex=True, squeeze=False)
+    for axes, (name, sent) in zip(rows[:, 0], rasters.items()):
+        shown = (sent[:, ::-(-sent.shape[1] // MOST_ROWS)] != 0).T
+        axes.imshow(shown, aspect="auto", cmap="Greys", vmin=0, vmax=1, interpolation="nearest",
+                    extent=(0.5, sent.shape[0] + 0.5, sent.shape[1], 0))
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_yticks([0, sent.shape[1]])
+    rows[-1, 0].set_xlabel("timestep of the sample, from each layer's first on")
+    figure.suptitle(title)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+    plt.close(figure)
+
+
+def save_readout(readout: np.ndarray, path: Path, what: str) -> None:
+    """Write what every sample's output says, (S, n), as a picture: samples by neurons."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 3.5), layout="constrained")
+    if min(readout.shape) == 1:
+        values = readout.ravel()
+        axes.plot(np.arange(values.size), values, marker="o", linewidth=0.8)
+        axes.set(xlabel="output neuron" if len(readout) == 1 else "sample", ylabel=what)
+    else:
+        shown = axes.imshow(readout, aspect="auto", interpolation="nearest")
+        figure.colorbar(shown, label=what)
+        axes.set(xlabel="output neuron", ylabel="sample")
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+    plt.close(figure)

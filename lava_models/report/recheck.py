@@ -103,17 +103,9 @@ def recheck(record: dict, files: Files, hardware: Callable[[], Hardware],
         load: the first n images of a shape (C, H, W) of the record's data set; raises a UserError
             where it is not here.
     """
-    yield _verdict(record["check"], record["work"]["samples"])
-    inputs = record["inputs"]
-    known = _hash("network", files.net, inputs["net_sha256"])
-    counts = file_of(files.folder, inputs["counts"])
-    counted = _hash(counts.name, counts, inputs["counts_sha256"])
-    yield from (known, counted)
-    for name, wanted in record["outputs"].items():
-        yield _hash(name, file_of(files.folder, name), wanted)
-    for name, text in (("report.md", to_markdown(record)),
-                       ("report.html", to_html(record, files.folder))):
-        yield _page(files.report / name, text)
+    known, counted, *others = file_findings(record, files)
+    yield from (known, counted, *others)
+    counts = file_of(files.folder, record["inputs"]["counts"])
     if known.outcome != SAME:
         yield Finding("numbers", DIFFERS, "cannot be recomputed without the network")
         return
@@ -139,6 +131,20 @@ def recheck(record: dict, files: Files, hardware: Callable[[], Hardware],
     yield Finding("circumstances", OPEN, ONCE)
 
 
+def file_findings(record: dict, files: Files) -> Iterator[Finding]:
+    """What any record says of its files and pages: network and counts first, then its verdict."""
+    inputs = record["inputs"]
+    counts = file_of(files.folder, inputs["counts"])
+    yield hash_finding("network", files.net, inputs["net_sha256"])
+    yield hash_finding(counts.name, counts, inputs["counts_sha256"])
+    yield _verdict(record["check"], record["work"]["samples"])
+    for name, wanted in record["outputs"].items():
+        yield hash_finding(name, file_of(files.folder, name), wanted)
+    for name, text in (("report.md", to_markdown(record)),
+                       ("report.html", to_html(record, files.folder))):
+        yield _page(files.report / name, text)
+
+
 def _verdict(check: dict, samples: int) -> Finding:
     if check["equal"] is None:
         return Finding("verdict", DIFFERS, f"Lava and the reference: {check['verdict']}")
@@ -154,7 +160,8 @@ def _verdict(check: dict, samples: int) -> Finding:
     return Finding("verdict", SAME, f"the record says yes: {check['verdict']}")
 
 
-def _hash(item: str, file: Path, wanted: str) -> Finding:
+def hash_finding(item: str, file: Path, wanted: str) -> Finding:
+    """Whether a file is the one that a record was made with."""
     if not file.is_file():
         return Finding(item, DIFFERS, f"{file} is not there")
     if file_sha256(file) != wanted:
@@ -204,7 +211,7 @@ def _work(run: _Run) -> Finding:
     if target["backend"] == "sim":
         steps = schedule.run_length(readout, math.ceil(run.samples / target["lanes"]))
     made = work_section(run.mode, run.samples, work["first_sample"], schedule, readout, steps)
-    return _compared("timesteps", "work", work, made, "the network's schedule")
+    return compared("timesteps", "work", work, made, "the network's schedule")
 
 
 def _from_counts(run: _Run, file: Path, hardware: Callable[[], Hardware]) -> Iterator[Finding]:
@@ -217,7 +224,7 @@ def _from_counts(run: _Run, file: Path, hardware: Callable[[], Hardware]) -> Ite
     except (UserError, KeyError, ValueError, IndexError, TypeError) as error:
         yield Finding("counts", DIFFERS, f"{name} is not of this network and mode ({error})")
         return
-    yield _compared("counts", "", {key: record[key] for key in made}, made,
+    yield compared("counts", "", {key: record[key] for key in made}, made,
                     f"counted again from {name} and the network", exact=True)
     if most > run.samples:
         yield Finding("samples", DIFFERS, f"a neuron of {name} spikes {most} times at one timestep "
@@ -237,7 +244,7 @@ def _from_counts(run: _Run, file: Path, hardware: Callable[[], Hardware]) -> Ite
         return
     again = with_cost(record, cost)
     for item, key in (("cores", "fit"), ("energy", "energy"), ("time", "time")):
-        yield _compared(item, key, record[key], again[key],
+        yield compared(item, key, record[key], again[key],
                         f"estimated again for {record['fit']['board']} by "
                         f"{record['energy']['constants']}")
 
@@ -266,7 +273,7 @@ def _baselines(run: _Run) -> Finding:
         return Finding("beside it", DIFFERS, f"baselines: no row '{HOST_CPU}'")
     made = baseline_section(run.net, run.mode, run.samples, cpu, run.files.net)
     made = [b | {"energy_per_sample_j": cpu} if b["name"] == HOST_CPU else b for b in made]
-    return _compared("beside it", "baselines", mine, made, "the network's arithmetic again")
+    return compared("beside it", "baselines", mine, made, "the network's arithmetic again")
 
 
 def _decoded(record: dict, folder: Path, net: NetFile) -> tuple[np.ndarray | None, Finding]:
@@ -290,7 +297,7 @@ def _from_images(run: _Run, decoded: np.ndarray, counted: bool) -> Iterator[Find
         yield Finding("reconstruction error", OPEN, "needs the test images")
         return
     yield from _rerun(run, decoded, counted)
-    yield _compared("reconstruction error", "quality", run.record["quality"],
+    yield compared("reconstruction error", "quality", run.record["quality"],
                     quality(run.images, decoded), f"from {IMAGES} and the test images"
                     if run.images is not None else "there is none", within=SAME_MEAN)
 
@@ -330,8 +337,9 @@ def _other_spikes(run: _Run, spikes: Mapping[str, np.ndarray]) -> str | None:
     return None
 
 
-def _compared(item: str, path: str, mine, made, how: str, exact: bool = False,
+def compared(item: str, path: str, mine, made, how: str, exact: bool = False,
               within: float = SAME_NUMBER) -> Finding:
+    """Whether what a record says at `path` is what was made again, `how`."""
     where = first_difference(mine, made, path, 0.0 if exact else within)
     return Finding(item, DIFFERS, where) if where else Finding(item, SAME, how)
 

@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lava_models.net.netx_program import MODE as NETX
 from lava_models.report.file_names import file_of
 
 _COLUMNS = ("layer", "part", "neurons", "synapses", "spikes / sample", "synops / sample",
@@ -68,6 +69,25 @@ def decoder_forms(fit: dict) -> str:
     return f"{cores(fit)}, {cores(fit['other_form'])}"
 
 
+def _work_facts(work: dict, seed: int) -> list[tuple[str, str]]:
+    """What was run; any NetX file has neither ticks nor a seed."""
+    if work["mode"] == NETX:
+        return [("mode", f"any NetX file, {work['samples']} samples"),
+                ("timesteps per sample", f"{work['timesteps_per_sample']}"),
+                ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to the "
+                            "end of its output")]
+    return [
+        ("mode", f"{work['mode']}, {work['samples']} samples, seed {seed}"),
+        ("timesteps per sample", f"{work['timesteps_per_sample']} (T = {work['ticks']} ticks x "
+         f"D = {work['timesteps_per_tick']} timesteps; "
+         + (f"z feeds back after L = {work['lag_ticks']})" if work["lag_ticks"] else
+            "nothing is fed back)")),
+        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
+        *([("stock NetX", f"opens the encoder, which takes a timestep per tick there; with the "
+            f"leak spread over D = {work['timesteps_per_tick']} as here, single spikes differ")]
+          if work["mode"] == "reconstruct" and work["timesteps_per_tick"] > 1 else [])]
+
+
 def facts(record: dict) -> list[tuple[str, str]]:
     """What a reader wants first, as (name, text)."""
     work, target, fit = record["work"], record["target"], record["fit"]
@@ -76,12 +96,7 @@ def facts(record: dict) -> list[tuple[str, str]]:
     other = fit["other_form"]
     rows = [
         ("backend", f"{target['backend']} ({target['description']})"),
-        ("mode", f"{work['mode']}, {work['samples']} samples, seed {record['run']['seed']}"),
-        ("timesteps per sample", f"{work['timesteps_per_sample']} (T = {work['ticks']} ticks x "
-         f"D = {work['timesteps_per_tick']} timesteps; "
-         + (f"z feeds back after L = {work['lag_ticks']})" if work["lag_ticks"] else
-            "nothing is fed back)")),
-        ("latency", f"{work['latency_timesteps']} timesteps from a sample's start to its image"),
+        *_work_facts(work, record["run"]["seed"]),
         ("timesteps run", f"{work['timesteps_run']}"),
         ("cores", f"{fit['cores']} on {fit['chips']} of {fit['board_chips']} chips"
          + (f", {fit['convolutions']} convolutions" if other is not None else "")
@@ -91,8 +106,9 @@ def facts(record: dict) -> list[tuple[str, str]]:
         rows += [
             ("other form", f"{other['convolutions']} convolutions: {other['cores']} cores on "
              f"{other['chips']} chips, {interval(other['energy_per_sample_j'], 'J')}, at least "
-             f"{si(other['chip_sample_ms']['value'] * 1e-3, 's')} per sample"),
-            ("decoder", decoder_forms(fit))]
+             f"{si(other['chip_sample_ms']['value'] * 1e-3, 's')} per sample")]
+        if work["mode"] != NETX:
+            rows += [("decoder", decoder_forms(fit))]
     rows += [
         ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
          f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),

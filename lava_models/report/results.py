@@ -34,7 +34,9 @@ COUNTS = "counts.npz"
 """Spikes per population, timestep and neuron: what energy-report needs for another board."""
 IMAGES, FINISHED = "images.npy", "finished.npy"
 PICTURES = ("images.png", "latents.png")
-RESULTS = (IMAGES, FINISHED, *PICTURES, COUNTS)
+OUTPUTS, READOUT, RASTER, OUTPUT = "outputs.npy", "readout.npy", "raster.png", "output.png"
+"""Of any NetX file: messages of its last layer, what they say, and both as pictures."""
+RESULTS = (IMAGES, FINISHED, *PICTURES, COUNTS, OUTPUTS, READOUT, RASTER, OUTPUT)
 REPORTS = ("report.md", "report.html", "report.json")
 """The last one says that a set of results is whole."""
 
@@ -82,7 +84,7 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
         save_array(decoded, folder / IMAGES)
         save_counts(run.counts, pixels, folder / COUNTS)
         record = build_report(
-            run=_identity(arguments, seed), inputs={
+            run=identity(arguments, seed), inputs={
                 "net": str(net_path), "net_sha256": file_sha256(net_path), "dataset": dataset,
                 "images_sha256": None if run.images is None else pixels_sha256(run.images),
                 "counts": COUNTS, "counts_sha256": file_sha256(folder / COUNTS)},
@@ -150,7 +152,8 @@ def pixels_sha256(images: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(images, "<f4").tobytes()).hexdigest()
 
 
-def _identity(arguments: list[str], seed: int) -> dict:
+def identity(arguments: list[str], seed: int) -> dict:
+    """When, by what and with what a run was made: the section "run"."""
     sha, dirty = commit()
     return {"utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "command": " ".join(["run-lava", *arguments]), "seed": seed, "commit": sha,

@@ -236,7 +236,7 @@ def test_fit_of_a_description(capsys):
                                   "oheogulch"]) == 0
     said = capsys.readouterr().out
     assert "74 cores on 1 of 1 chips" in said and "not run on hardware" in said
-    assert "conv2" in said and "11 cores" not in said
+    assert "conv2" in said and " 11 cores" not in said
 
 
 def test_fit_of_a_network_file(run, tmp_path, capsys):
@@ -286,15 +286,17 @@ def test_too_large_is_said_and_fails(tmp_path, capsys):
     assert "does NOT fit" in capsys.readouterr().out
 
 
-def _netx(path: Path, kind: bytes = b"conv", shape=(20, 10, 2)) -> Path:
-    """A NetX file as lava-dl writes them: maps are (x, y, channel), kernels (out, in, y, x)."""
+def _netx(path: Path, kind: bytes = b"conv", shape=(2, 10, 20)) -> Path:
+    """A NetX file as lava-dl writes them: maps are (channel, y, x), pairs (y, x)."""
     rng = np.random.default_rng(0)
+    neuron = {"type": b"CUBA", "iDecay": 4096, "vDecay": 128, "vThMant": 80}
     with h5py.File(path, "w") as file:
         for i, (name, fields) in enumerate([
                 (b"input", {"shape": np.array(shape)}),
-                (kind, {"shape": np.array([9, 4, 6]), "stride": np.array([2, 2]),
-                        "padding": np.array([0, 0]), "groups": 1,
-                        "weight": 16 * rng.integers(-3, 4, (6, 2, 3, 3))}),
+                (kind, {"shape": np.array([6, 4, 9]), "stride": np.array([2, 2]),
+                        "padding": np.array([0, 0]), "dilation": np.array([1, 1]), "groups": 1,
+                        "weight": 16 * rng.integers(-3, 4, (6, 2, 3, 3)), **{
+                            f"neuron/{key}": value for key, value in neuron.items()}}),
                 (b"flatten", {"shape": np.array([216])}),
                 (b"dense", {"shape": np.array([5]),
                             "weight": rng.integers(0, 100, (5, 216))})]):
@@ -306,14 +308,14 @@ def _netx(path: Path, kind: bytes = b"conv", shape=(20, 10, 2)) -> Path:
 
 
 def test_fit_of_any_netx_file(tmp_path, capsys):
-    from lava_models.cost.netx import read_network
+    from lava_models.cost.networks import read_network
 
     network = read_network(_netx(tmp_path / "stock.net"), "reconstruct")
     assert [network.shape(la.name) for la in network.layers] == [(2, 10, 20), (6, 4, 9), (5,)]
     assert [la.weight_bits for la in network.layers[1:]] == [(3,), (7,)]
     assert energy_report_command(["--fit", str(tmp_path / "stock.net")]) == 0
     assert "layer.1" in capsys.readouterr().out
-    with pytest.raises(UserError, match="/layer/1: type 'pool'; NetX loads dense, conv"):
+    with pytest.raises(UserError, match=r"/layer/1 \(pool\): type: 'pool'; stock NetX loads"):
         read_network(_netx(tmp_path / "pool.net", b"pool"), "reconstruct")
     (tmp_path / "text.net").write_text("no")
     with pytest.raises(UserError, match="not a readable NetX file"):
@@ -328,6 +330,8 @@ def test_fit_of_any_netx_file(tmp_path, capsys):
     (["runs", "--rate", "0.1"], "go with --fit"),
     (["runs", "--timesteps", "8"], "go with --fit"),
     (["runs", "--different"], "goes with --compare"),
+    (["runs", "--compiler", "2023-01"], "go with --fit"),
+    (["--fit", str(NETWORKS / "oxford.toml"), "--compiler", "1999"], "compiler '1999' is not"),
     (["--fit", "a.toml", "--compare", "b"], "it does not go with --fit"),
     (["--fit", "a.toml", "--rate", "2"], "expected 0 to 1 spikes"),
     (["--fit", "a.toml", "--rate", "1", "--timesteps", "0"], "expected at least 1"),

@@ -1,0 +1,93 @@
+"""A NetX file run by lava.lib.dl.netx.hdf5.Network itself, every layer watched at every timestep.
+
+What the reference is proven against. Imports lava.lib.dl.netx, and with it what that imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lava_models.graph import runtime
+from lava_models.net.netx import NetxFile
+from lava_models.reference.netx_reference import Drive, NetxResult, check_drive
+
+CHUNK = 16
+"""Timesteps per call of Lava's run(): how often progress is told."""
+
+
+def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bool = False,
+              on_step: Callable[[int, int], None] = lambda done, total: None) -> NetxResult:
+    """Run timesteps 1 ... `steps` of one sample on stock NetX's own network.
+
+    Args:
+        path: the file.
+        net: the same, as we read it: shapes, and the options that it was read with.
+        drive: one lane.
+        sparse: stock's own option sparse_fc_layer.
+        on_step: called with (timesteps done, timesteps in all).
+
+    Raises:
+        RuntimeError: a process of the graph failed.
+    """
+    from lava.lib.dl.netx.hdf5 import Network
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    check_drive(net, drive)
+    with runtime.quiet_lava(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        network = Network(net_config=str(path), sparse_fc_layer=sparse, **asdict(net.options))
+        first = network.layers[0]
+        if drive.bias is not None:
+            bias = _to_lava(drive.bias, net.layers[0].shape)
+            first.neuron.bias_mant.init = bias.astype(np.int32)
+        if drive.sent is not None:
+            data = np.zeros((*net.input_shape[::-1], steps), np.int32)
+            known = drive.sent[:steps, 0].astype(np.int32)
+            data[..., :len(known)] = np.stack([_to_lava(row, net.input_shape) for row in known], -1)
+            port = first.neuron.a_in if net.enters_neurons else network.inp
+            Source(data=data.reshape(*port.shape, steps)).s_out.connect(port)
+        sinks = []
+        for layer in network.layers:
+            sink = Sink(shape=layer.out.shape, buffer=steps)
+            layer.out.connect(sink.a_in)
+            sinks.append(sink)
+        runtime.start(network, Loihi2SimCfg(select_tag="fixed_pt"))
+        lava, done = network.runtime, 0
+        try:
+            while done < steps:
+                count = min(CHUNK, steps - done)
+                network.run(condition=RunSteps(num_steps=count, blocking=False))
+                runtime.wait_for(lava)
+                done += count
+                on_step(done, steps)
+            data = [sink.data.get() for sink in sinks]
+        except BaseException:
+            runtime.abandon(lava)
+            raise
+        network.stop()
+    sent = {}
+    for layer, of in zip(net.layers, data, strict=True):
+        rows = _from_lava(of, layer.shape)
+        sent[layer.name] = rows.astype(np.int32) if layer.graded else rows != 0
+    return NetxResult(sent, {})
+
+
+def _to_lava(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(n,) in our order to Lava's (x, y, channel)."""
+    return values.reshape(shape).transpose(range(len(shape))[::-1])
+
+
+def _from_lava(data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(x, y, channel, T) to (T, 1, n)."""
+    axes = (len(shape), *range(len(shape))[::-1])
+    return data.transpose(axes).reshape(data.shape[-1], 1, -1)

@@ -1,0 +1,100 @@
+"""The reference against lava.lib.dl.netx.hdf5.Network itself, over random networks that SLAYER's
+own export_hdf5 wrote."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from slayer_networks import FAMILIES, STEPS, random_network
+
+from lava_models.graph.netx_compare import compare_messages
+from lava_models.graph.netx_graph import run_netx_graph
+from lava_models.graph.netx_stock import run_stock
+from lava_models.net.netx import NetxOptions, read_netx
+from lava_models.reference.netx_reference import Drive, NetxReference, NetxResult
+
+
+def drive_for(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> Drive:
+    """A random input of a network that takes spikes, a bias or what a Delta gets."""
+    size = int(np.prod(shape))
+    if kind == "bias":
+        return Drive(bias=rng.integers(-20, 90, (1, size)))
+    if kind == "delta":
+        return Drive(sent=np.cumsum(rng.integers(-6, 7, (STEPS, 1, size)), axis=0))
+    return Drive(sent=rng.random((STEPS, 1, size)) < 0.3)
+
+
+def check(family: str, seed: int, path) -> int:
+    """Compare every message of every layer; how many there were."""
+    kind, shape = random_network(family, seed, path)
+    rng = np.random.default_rng(seed)
+    options = {}
+    if rng.integers(2) and not family.startswith("sdnn"):
+        options = {"reset_interval": int(rng.integers(5, 11)), "reset_offset": int(
+            rng.integers(0, 3))}
+    if kind == "delta":
+        options = {"spike_exp": int(rng.choice([6, 4, 0]))}
+    net = read_netx(path, NetxOptions(**options))
+    drive = drive_for(kind, shape, rng)
+    mine = NetxReference(net).run(drive, STEPS).sent
+    stock = run_stock(path, net, drive, STEPS).sent
+    assert mine.keys() == stock.keys()
+    for name in mine:
+        wrong = np.argwhere(mine[name] != stock[name])
+        assert not len(wrong), f"{family}, seed {seed}, {options}: {name} at {wrong[0]}"
+    return sum(int(np.count_nonzero(sent)) for sent in mine.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_of_slayer_run_as_stock_netx_runs_them(family, tmp_path):
+    assert check(family, 1, tmp_path / "random.net") > 20
+
+
+@pytest.mark.parametrize("weights", [
+    [[-8, 0, -8], [-8, -8, 0]], [[300, -300, 1], [17, -2, 5]], [[255, 3, 0], [7, 1, 2]],
+    [[-256, -256, -256], [-256, -256, -256]], [[-1, -3, -200], [-2, -5, -7]]])
+def test_weights_at_the_edges(weights, tmp_path, netx_writer):
+    """What optimize_weight_bits and Lava's Dense make of weights they do not hold."""
+    path = netx_writer(tmp_path / "a.net", [{
+        "type": "dense", "shape": [2], "weight": np.array(weights), "bias": np.array([4000, 250]),
+        "neuron": {"type": "LOIHI", "iDecay": 900, "vDecay": 128, "vThMant": 60}}])
+    net = read_netx(path)
+    drive = Drive(sent=np.random.default_rng(0).random((STEPS, 1, 3)) < 0.5)
+    mine, stock = NetxReference(net).run(drive, STEPS), run_stock(path, net, drive, STEPS)
+    assert np.array_equal(mine.sent["layer.0"], stock.sent["layer.0"])
+    assert mine.sent["layer.0"].any()
+
+
+@pytest.mark.parametrize("family", ["delays", "sdnn_conv"])
+def test_lava_graphs_of_a_file(family, tmp_path):
+    """Both graphs of our own processes, the fused one with three lanes."""
+    kind, shape = random_network(family, 3, tmp_path / "random.net")
+    net, rng = read_netx(tmp_path / "random.net"), np.random.default_rng(3)
+    for graph, lanes in (("stock", 1), ("fused", 3)):
+        one = [drive_for(kind, shape, rng) for _ in range(lanes)]
+        drive = Drive(*(None if getattr(one[0], key) is None else np.concatenate(
+            [getattr(d, key) for d in one], axis=axis) for key, axis in (("sent", 1),
+                                                                          ("bias", 0))))
+        verdict = compare_messages(run_netx_graph(net, drive, STEPS, graph=graph),
+                                   NetxReference(net).run(drive, STEPS), graph)
+        assert verdict.equal and verdict.spikes > 20, str(verdict)
+
+
+def test_a_difference_is_named(tmp_path, netx_writer):
+    path = netx_writer(tmp_path / "a.net", [{"type": "dense", "shape": [2], "weight": np.ones(4),
+                                             "neuron": {"type": "CUBA", "iDecay": 4096,
+                                                        "vDecay": 0, "vThMant": 1}}])
+    drive = Drive(sent=np.ones((6, 1, 2), bool))
+    result = NetxReference(read_netx(path)).run(drive, 6)
+    other = {"layer.0": result.sent["layer.0"].copy()}
+    other["layer.0"][3, 0, 1] ^= True
+    verdict = compare_messages(NetxResult(other, {}), result, "stock NetX")
+    assert not verdict.equal and verdict.differing == 1
+    assert "layer.0, neuron 1, timestep 4: stock NetX" in str(verdict)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 14))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_more_networks_of_slayer(family, seed, tmp_path):
+    check(family, seed, tmp_path / "random.net")
