@@ -50,9 +50,10 @@ class Command:
     """fused: one numpy model per layer, fast. stock: Lava's own processes only, as a chip's
     compiler sees them. Same spikes. reference: of a NetX file, the integer reference without Lava,
     fastest."""
-    convolutions: Literal["unrolled", "shared"] = "unrolled"
+    convolutions: Literal["unrolled", "shared"] | None = None
     """In the stock graph: every synapse in a matrix (Sparse), or the kernel's weights shared (Conv;
-    a transposed convolution as its sub-pixel form). Same spikes, slower to simulate."""
+    a transposed convolution as its sub-pixel form). Same spikes, slower to simulate (default:
+    unrolled; with --backend loihi2 the form that takes fewer cores)."""
     lanes: int | None = None
     """Samples that run side by side in the fused graph (default: chosen; same images)."""
     dataset: str | None = None
@@ -99,8 +100,9 @@ def run_lava_command(arguments: list[str]) -> int:
         raise UserError(f"--lanes {command.lanes}: the stock graph runs one sample at a time; "
                         "use --graph fused")
     if command.backend == "sim" and command.graph == "fused" and (
-            command.convolutions == "shared"):
-        raise UserError("--convolutions shared: is for the stock graph; add --graph stock")
+            command.convolutions is not None):
+        raise UserError(f"--convolutions {command.convolutions}: is for the stock graph; add "
+                        "--graph stock")
     check_options(command.chip, command.backend, command.mode)
     if _is_other_netx(command.net):
         return run_netx(command, arguments)
@@ -113,6 +115,8 @@ def run_lava_command(arguments: list[str]) -> int:
                         "project")
     command = replace(command, samples=command.samples or 8)
     on_chip = command.backend == "loihi2"
+    if command.graph == "stock" and not on_chip:
+        command = replace(command, convolutions=command.convolutions or "unrolled")
     if on_chip and command.lanes not in (None, 1):
         raise UserError(f"--lanes {command.lanes}: a chip runs one sample at a time")
     if on_chip and not command.chip.dry_run:
@@ -122,8 +126,7 @@ def run_lava_command(arguments: list[str]) -> int:
     from lava_models.cost.estimates import load_hardware
     from lava_models.net.hdf5 import read_net
 
-    hardware = load_hardware(command.hw, command.constants,
-                             command.convolutions if command.graph == "stock" else None)
+    hardware = load_hardware(command.hw, command.constants, command.convolutions)
     net = read_net(command.net)
     out = command.out or beside / command.mode
     report = out / "report" / "report.json"

@@ -90,8 +90,9 @@ class Plan:
     graded: np.ndarray | None
     """int32 (samples, C*H*W)."""
     hardware: Hardware
+    """The board, and the form of the convolutions."""
     what: str
-    """Board, processes and form of the convolutions, in words."""
+    """Both in words."""
 
 
 def run_loihi(command, arguments: list[str], net: NetFile, out: Path, dataset: str | None,
@@ -134,8 +135,7 @@ def _plan(command, net: NetFile, dataset: str | None, hardware: Hardware) -> Pla
     from lava_models.reference.simulator import encode_images
 
     options, mode, samples = command.chip, command.mode, command.samples
-    hardware = replace(hardware, form=command.convolutions)
-    placed, _, _ = place(describe(net, mode, name=command.net.name), hardware)
+    placed, _, form = place(describe(net, mode, name=command.net.name), hardware)
     check_for_chip(net, mode, placed)
     if options.profile and not options.dry_run:
         period = schedule_for(net, mode).period
@@ -148,9 +148,9 @@ def _plan(command, net: NetFile, dataset: str | None, hardware: Hardware) -> Pla
         graded = encode_images(net, images)
     return Plan(samples, samples_before(mode, options.hold, options.input_delay),
                 ChipBits.of(net, mode, command.seed), images, graded,
-                replace(hardware, board=placed.board),
+                replace(hardware, board=placed.board, form=form),
                 f"{placed.board.name}, {options.generation}, stock processes, "
-                f"{command.convolutions} convolutions" + ", one image held" * options.hold)
+                f"{form} convolutions" + ", one image held" * options.hold)
 
 
 def _expected(command, net: NetFile, plan: Plan, console: Console) -> Expected:
@@ -176,7 +176,7 @@ def _dry_run(command, net: NetFile, plan: Plan, console: Console) -> None:
     cost = cost_of_run(net, command.mode, plan.samples,
                        _expected(command, net, plan, console).counts, pixels_used(plan.graded),
                        plan.hardware, command.net.name)
-    processes = planned_processes(net, command.mode, plan.bits, plan.graded, command.convolutions,
+    processes = planned_processes(net, command.mode, plan.bits, plan.graded, plan.hardware.form,
                                   command.chip.hold)
     _show_dry_run(console, command, net, cost, plan.what, plan.samples, processes)
 
@@ -212,7 +212,7 @@ def _run_on_board(command, net: NetFile, plan: Plan, console: Console) -> Finish
         profilers = Profilers.make(timesteps_of(net, mode, samples + plan.before))
     start, meters = time.perf_counter(), MachineMeters()
     run = run_on_chip(net, mode, plan.bits, samples, plan.graded,
-                      convolutions=command.convolutions, held=options.hold,
+                      convolutions=plan.hardware.form, held=options.hold,
                       delay=options.input_delay, loggers=profilers.all if profilers else (),
                       wait_s=options.wait,
                       on_start=lambda: console.print("the board answered; running"))

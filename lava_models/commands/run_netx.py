@@ -66,7 +66,7 @@ def check_netx_options(command) -> None:
     """
     options = command.netx
     for name, default in (("mode", "generate"), ("dataset", None), ("seed", 0),
-                          ("data_dir", Path("data")), ("convolutions", "unrolled")):
+                          ("data_dir", Path("data")), ("convolutions", None)):
         if getattr(command, name) != default:
             raise UserError(f"--{name.replace('_', '-')}: is for a model.net of this project; "
                             f"{command.net} is another NetX file")

@@ -88,4 +88,4 @@ def check_for_chip(net: NetFile, mode: str, placed: Fit) -> None:
         raise UserError(
             f"{placed.network.name}: takes {placed.cores} cores = {placed.chips} chips, "
             f"{board.name} has {board.chips.value:.0f} of {board.cores_per_chip}; most in "
-            f"{placed.binds}; use a larger board (--hw), or --convolutions shared")
+            f"{placed.binds}; use a larger board (--hw) or the other --convolutions")

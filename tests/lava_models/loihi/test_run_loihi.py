@@ -84,6 +84,17 @@ def test_dry_run_needs_no_extension(net_path, tmp_path, capsys, mode):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(("options", "form"), [
+    ([], "shared"), (["--convolutions", "unrolled", "--hw", "kapohopoint"], "unrolled")])
+def test_form_of_the_convolutions_is_the_mapper_s_unless_asked_for(capsys, options, form):
+    """So that the network that comes with the package fits a board of one chip."""
+    arguments = ["--backend", "loihi2", "--dry-run", "--samples", "1", "--hw", "oheogulch",
+                 *options]
+    assert run_lava_command(arguments) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"stock processes, {form} convolutions" in said and "fits" in said
+
+
 @pytest.mark.parametrize(("options", "message"), [
     (["--partition", "moon"], "no such system: .*partition moon is not found"),
     (["--board", "og-9"], "no such system: .*board og-9"),
