@@ -172,26 +172,30 @@ def _run(command, arguments: list[str], net: NetxFile, program: Program, inputs:
         run = run_samples(net, program, inputs, graph=command.graph, lanes=lanes,
                           check=command.check, on_step=on_step)
         wall_s, machine = time.perf_counter() - start, meters.read()
-        verdicts, equal, compared = [], None, 0
-        if run.comparison is not None:
-            equal, compared = run.comparison.equal, inputs.samples
-            verdicts.append(f"{compared} samples on Lava against the integer reference: "
-                            f"{run.comparison}")
+        proof = None
         if command.netx.prove:
             progress.reset(progress.task_ids[0], description="proving on stock NetX")
             proof = _prove(command.net, net, program, inputs, on_step)
-            equal = proof.equal and equal is not False
-            compared = max(compared, 1)
-            verdicts.append("the integer reference against lava.lib.dl.netx.hdf5.Network, every "
-                            f"layer, 1 sample: {proof}")
-    check = {"equal": equal, "samples_compared": compared,
-             "verdict": "; ".join(verdicts) or "not compared"}
+    check = _verdict(run.comparison, proof, inputs.samples)
     return save_netx_run(
         NetxFinished(run, record, wall_s, check, {
             "backend": command.backend, "graph": command.graph, "lanes": lanes,
             "description": f"{target}; not run on hardware"}, machine["cpu_j"]),
         net=net, net_path=command.net, program=program, out=out, hardware=hardware,
         arguments=arguments, console=console)
+
+
+def _verdict(compared, proof, samples: int) -> dict:
+    """The record's check: of a graph with the reference, and of the reference with stock NetX."""
+    said = []
+    if compared is not None:
+        said.append(f"{samples} samples on Lava against the integer reference: {compared}")
+    if proof is not None:
+        said.append("the integer reference against lava.lib.dl.netx.hdf5.Network, every layer, "
+                    f"1 sample: {proof}")
+    equal = [of.equal for of in (compared, proof) if of is not None]
+    return {"equal": all(equal) if equal else None, "verdict": "; ".join(said) or "not compared",
+            "samples_compared": 0 if not said else 1 if compared is None else samples}
 
 
 def _prove(path: Path, net: NetxFile, program: Program, inputs: NetxInput, on_step):
