@@ -17,6 +17,7 @@ from hw_configs.files import UserError, check_writable
 from lava_models.commands.run_netx_loihi import run_netx_loihi
 
 if TYPE_CHECKING:
+    from lava_models.graph.compare import Comparison
     from lava_models.net.netx import NetxFile, NetxOptions
     from lava_models.net.netx_input import NetxInput
     from lava_models.net.program import Program
@@ -150,7 +151,6 @@ def _run(command, arguments: list[str], net: NetxFile, program: Program, inputs:
 
     from lava_models.commands.console import make_console
     from lava_models.commands.meters import MachineMeters
-    from lava_models.graph.compare import Comparison
     from lava_models.graph.netx_run import (
         bytes_per_lane,
         choose_netx_lanes,
@@ -177,27 +177,36 @@ def _run(command, arguments: list[str], net: NetxFile, program: Program, inputs:
         run = run_samples(net, program, inputs, graph=command.graph, lanes=lanes,
                           check=command.check, on_step=on_step)
         wall_s, machine = time.perf_counter() - start, meters.read()
-        verdicts, equal, compared, section = [], None, 0, Comparison(0, (), None).section()
-        if run.comparison is not None:
-            equal, compared = run.comparison.equal, inputs.samples
-            section = run.comparison.section()
-            verdicts.append(f"{compared} samples on Lava against the integer reference: "
-                            f"{run.comparison}" + FUSED * (command.graph == "fused"))
+        proof = None
         if command.netx.prove:
             progress.reset(progress.task_ids[0], description="proving on stock NetX")
             proof = _prove(command.net, net, program, inputs, on_step)
-            equal = proof.equal and equal is not False
-            compared, section = max(compared, 1), proof.section()
-            verdicts.append("the integer reference against lava.lib.dl.netx.hdf5.Network, every "
-                            f"layer, 1 sample: {proof}")
-    check = {"equal": equal, "samples_compared": compared,
-             "verdict": "; ".join(verdicts) or "not compared", **section}
+    check = _verdict(run.comparison, proof, inputs.samples, command.graph)
     return save_netx_run(
         NetxFinished(run, record, wall_s, check, {
             "backend": command.backend, "graph": command.graph, "lanes": lanes,
             "description": f"{target}; not run on hardware"}, machine["cpu_j"]),
         net=net, net_path=command.net, program=program, out=out, hardware=hardware,
         arguments=arguments, console=console)
+
+
+def _verdict(compared: Comparison | None, proof: Comparison | None, samples: int, graph: str
+             ) -> dict:
+    """The record's check: of a graph with the reference, and of the reference with stock NetX."""
+    from lava_models.graph.compare import Comparison
+
+    said = []
+    if compared is not None:
+        said.append(f"{samples} samples on Lava against the integer reference: {compared}"
+                    + FUSED * (graph == "fused"))
+    if proof is not None:
+        said.append("the integer reference against lava.lib.dl.netx.hdf5.Network, every layer, "
+                    f"1 sample: {proof}")
+    done = [of for of in (proof, compared) if of is not None]
+    return {"equal": all(of.equal for of in done) if done else None,
+            "verdict": "; ".join(said) or "not compared",
+            "samples_compared": 0 if not said else 1 if compared is None else samples,
+            **(done or [Comparison(0, (), None)])[0].section()}
 
 
 def _prove(path: Path, net: NetxFile, program: Program, inputs: NetxInput, on_step):

@@ -16,6 +16,7 @@ import numpy as np
 
 from lava_models.graph import runtime
 from lava_models.net.netx import NetxFile
+from lava_models.net.netx_layers import Cuba
 from lava_models.reference.netx_reference import Drive, NetxResult, check_drive
 
 CHUNK = 16
@@ -36,31 +37,13 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
     Raises:
         RuntimeError: a process of the graph failed.
     """
-    from lava.lib.dl.netx.hdf5 import Network
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.io.sink import RingBuffer as Sink
-    from lava.proc.io.source import RingBuffer as Source
 
     check_drive(net, drive)
     with runtime.quiet_lava(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        network = Network(net_config=str(path), sparse_fc_layer=sparse, **asdict(net.options))
-        first = network.layers[0]
-        if drive.bias is not None:
-            bias = _to_lava(drive.bias, net.layers[0].shape)
-            first.neuron.bias_mant.init = bias.astype(np.int32)
-        if drive.sent is not None:
-            data = np.zeros((*net.input_shape[::-1], steps), np.int32)
-            known = drive.sent[:steps, 0].astype(np.int32)
-            data[..., :len(known)] = np.stack([_to_lava(row, net.input_shape) for row in known], -1)
-            port = first.neuron.a_in if net.enters_neurons else network.inp
-            Source(data=data.reshape(*port.shape, steps)).s_out.connect(port)
-        sinks = []
-        for layer in network.layers:
-            sink = Sink(shape=layer.out.shape, buffer=steps)
-            layer.out.connect(sink.a_in)
-            sinks.append(sink)
+        network, sinks = _build(path, net, drive, steps, sparse)
         runtime.start(network, Loihi2SimCfg(select_tag="fixed_pt"))
         lava, done = network.runtime, 0
         try:
@@ -80,6 +63,30 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
         rows = _from_lava(of, layer.shape)
         sent[layer.name] = rows.astype(np.int32) if layer.graded else rows != 0
     return NetxResult(sent, {})
+
+
+def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool):
+    """(stock Network, fed; a sink of each of its layers)."""
+    from lava.lib.dl.netx.hdf5 import Network
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    network = Network(net_config=str(path), sparse_fc_layer=sparse, **asdict(net.options))
+    first = network.layers[0]
+    if drive.bias is not None:
+        bias = _to_lava(drive.bias, net.layers[0].shape).astype(np.int32)
+        cuba = isinstance(net.layers[0].neuron, Cuba)
+        (first.neuron.bias_mant if cuba else first.neuron.bias).init = bias
+    if drive.sent is not None:
+        data = np.zeros((*net.input_shape[::-1], steps), np.int32)
+        known = drive.sent[:steps, 0].astype(np.int32)
+        data[..., :len(known)] = np.stack([_to_lava(row, net.input_shape) for row in known], -1)
+        port = first.neuron.a_in if net.enters_neurons else network.inp
+        Source(data=data.reshape(*port.shape, steps)).s_out.connect(port)
+    sinks = [Sink(shape=layer.out.shape, buffer=steps) for layer in network.layers]
+    for layer, sink in zip(network.layers, sinks):
+        layer.out.connect(sink.a_in)
+    return network, sinks
 
 
 def _to_lava(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

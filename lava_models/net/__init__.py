@@ -10,6 +10,9 @@
 - program: Program, build_program, schedule_for, MODES
 - netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights
 - netx: NetxFile, NetxOptions, read_netx
+- netx_write: write_netx
+- nir_import: read_nir, Imported, TIMESTEP
+- nir_export: write_nir, LEFT_OUT
 - netx_input: NetxInput, read_input
 - netx_program: build_netx_program
 - fields: Field, Reader

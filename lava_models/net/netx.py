@@ -198,6 +198,14 @@ class _Reader:
             raise entry.error("weight/imag", "complex weights, which are for resonate-and-fire "
                               "neurons; these are not supported")
         size = math.prod(entry.shape)
+        made, recurrent = self._matrices(entry, size)
+        neuron = self._neuron(entry) if entry.has("neuron") else dataclasses.replace(
+            MISSING_NEURON, reset=self._reset())
+        return NetxLayer(entry.name, entry.type, (size,), neuron,
+                         self._bias(entry, (size,), neuron), made, recurrent)
+
+    def _matrices(self, entry: _Entry, size: int) -> tuple[DenseSynapses, DenseSynapses | None]:
+        """From the layer before, and from its own neurons; NetX scales both by one exponent."""
         weight = entry.matrix("weight", size)
         before = math.prod(self.shape) if self.shape else weight.shape[1]
         if self.shape is not None and len(self.shape) > 1 and (self.layers or
@@ -225,13 +233,9 @@ class _Reader:
             exponent = 0  # which NetX's RecurrentDense does not pass on where there are delays
         stored, shift = scaled_down(stored, exponent)
         made = DenseSynapses(stored[:, :weight.shape[1]], bits, shift, exponent, delay, self.graded)
-        recurrent = None
-        if entry.type == "dense_rec":
-            recurrent = dataclasses.replace(made, weight=stored[:, weight.shape[1]:])
-        neuron = self._neuron(entry) if entry.has("neuron") else dataclasses.replace(
-            MISSING_NEURON, reset=self._reset())
-        return NetxLayer(entry.name, entry.type, (size,), neuron,
-                         self._bias(entry, (size,), neuron), made, recurrent)
+        if entry.type == "dense":
+            return made, None
+        return made, dataclasses.replace(made, weight=stored[:, weight.shape[1]:])
 
     def _delay(self, entry: _Entry, shape: tuple[int, int]) -> np.ndarray | None:
         if not entry.has("delay"):
@@ -250,6 +254,19 @@ class _Reader:
         return np.broadcast_to(delay.astype(np.int64), shape)
 
     def _conv(self, entry: _Entry) -> NetxLayer:
+        made = self._kernel(entry)
+        if made.shape != entry.shape:
+            raise entry.error("shape", f"{entry.shape}, but weights, strides and paddings make "
+                              f"{made.shape} of {self.shape}")
+        if entry.has("delay") and np.any(entry.array("delay")):
+            entry.note("delay", "stock NetX takes no notice of delays of convolutions")
+        if not entry.has("neuron"):
+            raise entry.error("neuron", "is missing")
+        neuron = self._neuron(entry)
+        return NetxLayer(entry.name, entry.type, made.shape, neuron,
+                         self._bias(entry, made.shape, neuron), made)
+
+    def _kernel(self, entry: _Entry) -> ConvSynapses:
         if self.shape is None:
             raise entry.error("shape", "the file does not say what comes in; give "
                               "--input-shape X Y CHANNELS")
@@ -267,18 +284,8 @@ class _Reader:
                               f"{self.shape[0]} input channels")
         if min(pairs["stride"]) < 1 or min(pairs["dilation"]) < 1 or min(pairs["padding"]) < 0:
             raise entry.error("stride", f"{pairs}: expected strides and dilations of at least 1")
-        made = ConvSynapses(weight.astype(np.int32), bits_of(weight), self.shape, **pairs,
+        return ConvSynapses(weight.astype(np.int32), bits_of(weight), self.shape, **pairs,
                             groups=groups, graded=self.graded)
-        if made.shape != entry.shape:
-            raise entry.error("shape", f"{entry.shape}, but weights, strides and paddings make "
-                              f"{made.shape} of {self.shape}")
-        if entry.has("delay") and np.any(entry.array("delay")):
-            entry.note("delay", "stock NetX takes no notice of delays of convolutions")
-        if not entry.has("neuron"):
-            raise entry.error("neuron", "is missing")
-        neuron = self._neuron(entry)
-        return NetxLayer(entry.name, entry.type, made.shape, neuron,
-                         self._bias(entry, made.shape, neuron), made)
 
     def _bias(self, entry: _Entry, shape: tuple[int, ...], neuron: NetxNeuron) -> np.ndarray:
         size = math.prod(shape)

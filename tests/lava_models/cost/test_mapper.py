@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -120,6 +121,19 @@ def test_reach_of_a_convolution(net_factory):
                 matrix = network._unrolled(layer)
                 assert np.array_equal(_convolution_reach(network, layer, mapped[layer.name]),
                                       _by_core(matrix, mapped[layer.name]))
+
+
+def test_reach_of_a_grouped_dilated_convolution():
+    network = Network("grouped", (
+        LayerDescription("in", "input", (4, 9, 11), on_chip=False),
+        LayerDescription("conv", "conv", channels=6, kernel=(3, 2), stride=(1, 2), padding=(1, 0),
+                         dilation=(2, 3), groups=2)))
+    mapped, layer = fit(network, BOARD).layers[0], network.layers[1]
+    assert network.shape("conv") == (6, 7, 4)
+    assert np.array_equal(_convolution_reach(network, layer, mapped),
+                          _by_core(network._unrolled(layer), mapped))
+    # A list per tap and input channel: 2 groups of 3 channels each on the core.
+    assert mapped.cores[0].synapses == 2 * 6 * 2 * math.ceil((3 * 8 + 72) / 64)
 
 
 def test_smallest_board_and_better_form(net_factory):

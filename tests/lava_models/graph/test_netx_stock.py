@@ -65,6 +65,38 @@ def test_weights_at_the_edges(weights, tmp_path, netx_writer):
     assert mine.sent["layer.0"].any()
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_graded_messages_delays_and_large_currents(recurrent, tmp_path, netx_writer):
+    """Delay by synapse, weights that lose bits, currents that wrap, voltages that saturate."""
+    rng = np.random.default_rng(0)
+    neuron = {"type": "CUBA", "iDecay": 40, "vDecay": 3, "vThMant": 131071}
+    layer = {"type": "dense", "shape": [4], "weight": rng.integers(-300, 300, (4, 4)),
+             "delay": rng.integers(0, 70, (4, 4)), "neuron": neuron}
+    if recurrent:
+        layer |= {"type": "dense_rec", "weight_rec": rng.integers(-9, 90, (4, 4))}
+    last = {"type": "dense", "shape": [3], "weight": rng.integers(-3, 90, (3, 4)),
+            "neuron": neuron | {"vThMant": 20}}
+    path = netx_writer(tmp_path / "a.net", [layer, last])
+    net = read_netx(path, NetxOptions(input_message_bits=16))
+    drive = Drive(sent=rng.integers(-90, 130, (120, 1, 4)))
+    mine, stock = NetxReference(net).run(drive, 120), run_stock(path, net, drive, 120)
+    assert mine.sent["layer.0"].any() and mine.sent["layer.1"].any()
+    for name, sent in mine.sent.items():
+        assert np.array_equal(sent, stock.sent[name]), name
+
+
+def test_part_of_a_file(tmp_path):
+    """num_layers, skip_layers: a later layer fed with what the ones before it would send."""
+    kind, shape = random_network("sdnn_dense", 5, tmp_path / "random.net")
+    net = read_netx(tmp_path / "random.net", NetxOptions(num_layers=3, skip_layers=1))
+    drive = Drive(sent=np.random.default_rng(0).integers(-99, 99, (STEPS, 1, net.input_size)))
+    mine = NetxReference(net).run(drive, STEPS)
+    stock = run_stock(tmp_path / "random.net", net, drive, STEPS)
+    assert mine.sent.keys() == stock.sent.keys() and len(mine.sent) == 2 or len(net.layers) == 1
+    for name, sent in mine.sent.items():
+        assert sent.any() and np.array_equal(sent, stock.sent[name]), name
+
+
 @pytest.mark.parametrize("family", ["delays", "sdnn_conv"])
 def test_lava_graphs_of_a_file(family, tmp_path):
     """Both graphs of our own processes, the fused one with three lanes."""
