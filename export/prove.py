@@ -11,7 +11,6 @@ import torch
 from lava_models.graph.compare import Comparison, compare_with_reference
 from lava_models.graph.lava_graph import run_graph
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
 from train.models.fsvae import FSVAE
@@ -28,7 +27,7 @@ def prove(net: NetFile, images: np.ndarray, samples: int, seed: int,
         on_step: called with (mode, timesteps done, timesteps in all).
     """
     verdicts = {}
-    for mode in MODES:
+    for mode in net.modes:
         bits = ChipBits.of(net, mode, seed)
         graded = encode_images(net, images[:samples]) if mode == "reconstruct" else None
         run = run_graph(net, mode, bits, samples, graded, graph="stock",
@@ -65,7 +64,7 @@ def deployment_error(model: FSVAE, net: NetFile, images: np.ndarray, seed: int, 
             batch = images[start:start + BATCH]
             with torch.no_grad():
                 floats = model(torch.from_numpy(batch), generator).image.numpy()
-            result = reference.run(bits.samples(start, len(batch)), encode_images(net, batch))
+            result = reference.run_samples(bits, start, len(batch), encode_images(net, batch))
             integers = decode_images(net, result.voltage)
             sums += [((floats - batch) ** 2).sum(), ((integers - batch) ** 2).sum()]
             on_batch()

@@ -16,7 +16,6 @@ from export.finetune import set_scales
 from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
 from train.activity import Activity, recording
@@ -103,12 +102,12 @@ def _torch_form(name: str, model: Model, seed: int, device: torch.device | str) 
 
 
 def _chip_form(net: NetFile, model: Model, seed: int) -> Form:
-    bits = {mode: ChipBits.of(net, mode, seed) for mode in MODES}
+    bits = {mode: ChipBits.of(net, mode, seed) for mode in net.modes}
     reference = {mode: Reference(net, mode) for mode in bits}
 
     def run(mode: str, first: int, count: int, images=None, watch=()):
         graded = None if images is None else encode_images(net, images.numpy())
-        return reference[mode].run(bits[mode].samples(first, count), graded, watch=watch)
+        return reference[mode].run_samples(bits[mode], first, count, graded, watch=watch)
 
     def reconstruct(images, first: int):
         voltage = run("reconstruct", first, len(images), images).voltage

@@ -25,7 +25,7 @@ from lava_models.cost.energy import Interval
 from lava_models.cost.estimates import cost_of_run, energy_section, load_hardware
 from lava_models.loihi.proof import expect
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES, RANDOM_BITS, schedule_for
+from lava_models.net.program import RANDOM_BITS, schedule_for
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import encode_images
 from train.config import PoissonLoss

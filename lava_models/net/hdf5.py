@@ -9,6 +9,7 @@ Each part is a NetX description in its own group, with NetX's own field names:
     /decoder/layer/..   dense, convT ..., convT (the readout: neuron/spiking = 0)
     /layer              hard link to /encoder/layer, which stock netx.hdf5.Network runs
 
+Rate latents have no posterior but /rate: what their prior starts from; without a prior no /prior.
 A Poisson VAE has no encoder, posterior and prior but /host: what the host computes, and the
 prior's chances. A gated neuron is neuron/type = GLIF with the arrays of layers.Glif, which NetX
 does not know.
@@ -26,7 +27,7 @@ import numpy as np
 
 from hw_configs.files import UserError, replacing
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
-from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents
+from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents, RateLatents
 
 FORMAT = "fsvae-netx"
 FORMAT_VERSION = 1
@@ -50,6 +51,9 @@ def write_net(net: NetFile, path: Path) -> None:
             group = file.create_group(f"{part}/layer")
             for i, layer in enumerate(_netx_sequence(net, part)):
                 _write_layer(group.create_group(str(i)), layer)
+        if net.rate is not None:
+            for f in fields(RateLatents):
+                file[f"rate/{f.name}"] = getattr(net.rate, f.name)
         if net.poisson is None:
             file["layer"] = file["encoder/layer"]
         else:
@@ -149,7 +153,11 @@ def _read(file: h5py.File, where: str) -> NetFile:
             raise UserError(f"{where}: attribute '{name}' is {value!r}; expected "
                             f"{'integers' if kind is tuple else kind.__name__}") from None
     values |= dict.fromkeys(PARTS, ())
-    for part in PARTS if "host" not in file else PARTS[-1:]:
+    parts = PARTS if "host" not in file else PARTS[-1:]
+    if "rate" in file:
+        values["rate"] = _read_rate(file["rate"], where)
+        parts = [p for p in PARTS if p in file]
+    for part in parts:
         group = _get(file, f"{part}/layer", where)
         layers = [_read_layer(_get(group, str(i), where), where) for i in range(len(group))]
         values[part] = tuple(layer for layer in layers if layer is not None)
@@ -176,6 +184,17 @@ def _read_host(group: h5py.Group, where: str) -> dict:
     return {"poisson": PoissonLatents(array("prior", np.int32), array("log_prior", np.float32),
                                       float(array("log_rate_max", np.float64)), encoder),
             "output_offset": array("offset", np.float32)}
+
+
+def _read_rate(group: h5py.Group, where: str) -> RateLatents:
+    values = {}
+    for f in fields(RateLatents):
+        value = np.asarray(_get(group, f.name, where)[()])
+        if not np.issubdtype(value.dtype, np.integer) or value.ndim:
+            raise UserError(f"{where}: {group.name}/{f.name} holds {value.dtype} of shape "
+                            f"{value.shape}, expected an integer")
+        values[f.name] = int(value)
+    return RateLatents(**values)
 
 
 def _get(group: h5py.Group, key: str, where: str):

@@ -15,6 +15,8 @@ import numpy as np
 
 from hw_configs import Chip
 
+MEMORYLESS = 4095
+"""The decay, in 1/4096, that leaves nothing of sums up to 63 and next to nothing of others."""
 Need = Callable[[bool, str], None]
 """Refuses with the text unless the first argument holds."""
 

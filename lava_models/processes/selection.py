@@ -27,7 +27,7 @@ from lava_models.reference.simulator import DrawCell
 
 class LatentSelection(AbstractProcess):
     """z = 1[ n * w_zeta - sum(bits * w) > theta ] for C channels; n counts the candidates that
-    fired, or is the chance of a Poisson latent.
+    fired, or is the chance of a Poisson latent, or the sum that a prior of rates gives.
 
     Args:
         draws: the population that the decoder gets, then the copy that is fed back, if there is
@@ -43,8 +43,10 @@ class LatentSelection(AbstractProcess):
         super().__init__(draws=draws, connections=connections, carriers=carriers,
                          schedule=schedule, lanes=lanes, name=draws[0].name)
         channels, selection = draws[0].size, draws[0].kind.selection
-        self.zeta_in = InPort(shape=(lanes * channels * selection.candidates,))
-        self.bits_in = InPort(shape=(lanes * 2 * channels * selection.bits,))
+        layer = draws[0].kind.layer
+        inputs = channels * selection.candidates if layer is None else layer.weight.shape[1]
+        self.zeta_in = InPort(shape=(lanes * inputs,))
+        self.bits_in = InPort(shape=(lanes * 2 * (channels * selection.bits + draws[0].kind.spare),))
         self.silence = InPort(shape=(max(draws[-1].kind.muted, 1),))
         self.tick = InPort(shape=(max(len(carriers), 1),))
         self.z_out = OutPort(shape=(lanes * channels,))
@@ -105,7 +107,10 @@ class FusedLatentSelection(PyLoihiProcessModel):
         tick = self.schedule.tick_at(self.draws[0].phase, self.time_step)
         z = self.nothing
         if tick is not None:
-            bits = random_bits(self.observed.reshape(-1, self.lanes).T != 0, self.draws[0].size)
+            if tick == 0:
+                self.cell.start(self.lanes)
+            bits = random_bits(self.observed.reshape(-1, self.lanes).T != 0, self.draws[0].size,
+                               self.draws[0].kind.spare)
             signals = () if self.cell.constant is not None else (
                 self.zeta.reshape(-1, self.lanes),)
             z = self.cell.step(*signals, bits).ravel().view(np.uint8)
