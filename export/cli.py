@@ -121,7 +121,7 @@ def _check_model(path: Path, model: ModelConfig) -> None:
 
     if model.kind == "ann":
         raise UserError(f"{path}: a model of --model ann does not spike; export-netx "
-                        "takes --model fsvae, glif and poisson")
+                        "takes --model fsvae, esvae, glif and poisson")
     if isinstance(model, SpikingConfig) and model.readout == "tanh-per-tick":
         raise UserError(f"{path}: --readout tanh-per-tick: no neuron takes a tanh at "
                         "every tick; export-netx takes tanh-of-sum")

@@ -13,7 +13,7 @@ from lava_models.graph.lava_graph import run_graph
 from lava_models.net.netfile import NetFile
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
-from train.models.fsvae import FSVAE
+from train.models.fsvae import SpikingVae
 
 BATCH = 64
 
@@ -52,7 +52,7 @@ class DeploymentError:
         return self.integer / self.float_model - 1
 
 
-def deployment_error(model: FSVAE, net: NetFile, images: np.ndarray, seed: int, draws: int,
+def deployment_error(model: SpikingVae, net: NetFile, images: np.ndarray, seed: int, draws: int,
                      on_batch: Callable[[], None]) -> DeploymentError:
     """Reconstruction error of the float model and of the integer reference."""
     generator = torch.Generator().manual_seed(seed)

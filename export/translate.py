@@ -11,10 +11,11 @@ from export.fold import fold
 from export.poisson import translate_poisson
 from export.quantize import Quantized, quantize, quantize_first
 from hw_configs import Chip
-from lava_models.net.netfile import PARTS, NetFile
+from lava_models.net.netfile import PARTS, NetFile, RateLatents
 from train.config import ModelConfig
 from train.models.base import Model
-from train.models.fsvae import FSVAE
+from train.models.esvae import Esvae
+from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
 
 LEAST_RANDOM_BITS, INEXACT_RANDOM_BITS = 4, 8
@@ -53,11 +54,12 @@ def translate(model: Model, chip: Chip, *, random_bits: int, images: np.ndarray,
     net = NetFile(
         image_shape=(c.image_channels, c.image_size, c.image_size), ticks=c.ticks, lag=c.lag,
         latent=c.latent, k=c.k, random_bits=random_bits, input_scale=float(done[0].input_max),
-        output_scale=done[-1].scale * 64, provenance=json.dumps(provenance), **parts)
+        output_scale=done[-1].scale * 64, provenance=json.dumps(provenance),
+        rate=RateLatents() if isinstance(model, Esvae) else None, **parts)
     return Translation(net, done)
 
 
-def quantize_layers(model: FSVAE, chip: Chip, mean_square: float, fill: float = 1.0
+def quantize_layers(model: SpikingVae, chip: Chip, mean_square: float, fill: float = 1.0
                     ) -> list[Quantized]:
     """Integers of every layer, in the order of the file.
 

@@ -327,6 +327,11 @@ class EsvaeConfig(LifConfig):
     ticks: int = 8
     """T, model steps per image. On the chip a power of two draws z exactly."""
 
+    @property
+    def k(self) -> int:
+        """A channel's spikes are what z picks from."""
+        return self.ticks
+
 
 @dataclass(frozen=True)
 class GlifVaeConfig(AutoregressiveConfig):

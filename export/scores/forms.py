@@ -15,14 +15,15 @@ import torch
 from export.finetune import set_scales
 from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net
-from lava_models.net.netfile import NetFile
+from lava_models.net.netfile import MODES, NetFile
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
-from train.activity import Activity, recording
+from train.activity import Activity, neuron_counts, recording
 from train.checkpoint import load_model
-from train.config import RunConfig
+from train.config import LifConfig, RunConfig
 from train.models.base import Model
-from train.models.fsvae import FSVAE
+from train.models.build import build_model
+from train.models.fsvae import SpikingVae
 from train.streams import stream
 
 
@@ -42,6 +43,8 @@ class Form:
     """For its geometry."""
     net: NetFile | None = None
     """Of the chip form."""
+    modes: tuple[str, ...] = MODES
+    """What it can do."""
 
 
 def forms(model: Model, config: RunConfig, path: Path, seed: int, mean_square: float,
@@ -56,7 +59,7 @@ def forms(model: Model, config: RunConfig, path: Path, seed: int, mean_square: f
         UserError: the file is damaged or not this model's.
     """
     integer = None
-    if config.model.kind != "fsvae":
+    if not isinstance(config.model, LifConfig):
         yield _torch_form("float", model, seed, device)
     elif config.model.integer:
         before = config.start_from
@@ -65,7 +68,7 @@ def forms(model: Model, config: RunConfig, path: Path, seed: int, mean_square: f
         integer = model
     else:
         yield _torch_form("float", model, seed, device)
-        integer = FSVAE(replace(config.model, arithmetic="integer"))
+        integer = build_model(replace(config.model, arithmetic="integer"))
         integer.load_state_dict(model.state_dict(), strict=False)
         set_scales(integer, model, 1.0, mean_square)
     if integer is not None:
@@ -98,7 +101,8 @@ def _torch_form(name: str, model: Model, seed: int, device: torch.device | str) 
                 generate(len(images), 0)
         return heard
 
-    return Form(name, reconstruct, generate, activity if isinstance(model, FSVAE) else None, model)
+    spiking = isinstance(model, SpikingVae)
+    return Form(name, reconstruct, generate, activity if spiking else None, model)
 
 
 def _chip_form(net: NetFile, model: Model, seed: int) -> Form:
@@ -116,13 +120,17 @@ def _chip_form(net: NetFile, model: Model, seed: int) -> Form:
     def generate(count: int, first: int):
         return torch.from_numpy(decode_images(net, run("generate", first, count).voltage))
 
+    firing = {} if net.poisson else neuron_counts(model)
+
     def activity(mode: str, images):
         heard = Activity()
         for first in range(0, len(images), 32):  # every spike of every layer takes room
             part = images[first:first + 32]
             result = run(mode, first, len(part), part if mode == "reconstruct" else None, None)
             for name, spikes in result.spikes.items():
-                heard.add(name, torch.from_numpy(spikes).transpose(0, 1).float())
+                if name in firing:  # what only the chip has is in its cost
+                    heard.add(name, torch.from_numpy(spikes).transpose(0, 1).float())
         return heard
 
-    return Form("chip", reconstruct, generate, None if net.poisson else activity, model, net)
+    return Form("chip", reconstruct, generate, None if net.poisson else activity, model, net,
+                net.modes)

@@ -177,13 +177,16 @@ def _rows(command: Command, loaded: list[_Loaded], test: Tensor,
                     lambda n, task=task: progress.advance(task, n), command.seed)
                 progress.remove_task(task)
                 picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
-                save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
+                if drawn is None:
+                    picture = None
+                else:
+                    save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
                 rows.append(_row(each, scores, picture))
                 console.print(f"{name}: {_in_short(scores)}")
     return rows
 
 
-def _row(each: _Loaded, scores: Scores, picture: str) -> dict:
+def _row(each: _Loaded, scores: Scores, picture: str | None) -> dict:
     config = each.config
     return {"model": str(each.path), "kind": config.model.kind,
             "trained": history(config, each.state, scores.form == "float"),

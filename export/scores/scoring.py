@@ -69,8 +69,8 @@ class Scores:
 
 def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
                inception: Inception | None, on_images: Callable[[int], None], seed: int = 0
-               ) -> tuple[Scores, Tensor]:
-    """Scores of one form, and its generated images (samples, C, H, W).
+               ) -> tuple[Scores, Tensor | None]:
+    """Scores of one form, and its generated images (samples, C, H, W) if it has a prior.
 
     Args:
         test: test images float (N, C, H, W) in [-1, 1].
@@ -88,13 +88,13 @@ def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
               {**entry, "value": entry["value"] / len(test)} for key, entry in
               meters.read().items()}
     drawn = []
-    for first in range(0, samples, BATCH):
+    for first in range(0, samples if "generate" in form.modes else 0, BATCH):
         drawn.append(form.generate(min(BATCH, samples - first), first))
         on_images(len(drawn[-1]))
-    drawn = torch.cat(drawn)
+    drawn = torch.cat(drawn) if drawn else None
     few = test[:RATE_IMAGES]
     fired, work, published = {}, {}, None
-    for mode in MODES:
+    for mode in form.modes:
         if form.activity is None:
             if isinstance(form.model, PoissonVae):
                 work[mode] = asdict(poisson_operations(form.model, few, mode))
@@ -106,6 +106,7 @@ def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
         work[mode] = asdict(operations(form.model, heard, len(few), mode))
         if mode == "reconstruct" and form.name == "float":
             published = asdict(published_operations(form.model, heard, len(few)))
+    frechet, inception = (s if drawn is not None else None for s in (frechet, inception))
     scores = Scores(form.name, error / len(test), frechet and frechet.score(drawn),
                     inception and inception.score(drawn), fired, work, published, energy,
                     _cost(form, few[:COST_IMAGES], work, seed), _loss(form, test))
@@ -114,13 +115,13 @@ def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
 
 def _cost(form: Form, images: Tensor, work: dict, seed: int) -> dict[str, dict] | None:
     if form.net is not None:
-        return {mode: chip_cost(form.net, mode, seed, images.numpy()) for mode in MODES}
+        return {mode: chip_cost(form.net, mode, seed, images.numpy()) for mode in form.modes}
     if not isinstance(form.model, AnnVae):
         return None
     mac = load_mac()
     return {mode: {
         "energy_j": (Interval.of(mac.mac) * (work[mode]["multiplies"] * 1e-12)).as_dict(),
-        "constants": f"{mac.name}, arithmetic only"} for mode in MODES}
+        "constants": f"{mac.name}, arithmetic only"} for mode in form.modes}
 
 
 def chip_cost(net: NetFile, mode: str, seed: int, images: np.ndarray) -> dict:

@@ -19,7 +19,8 @@ PUBLISHED = {
 """Reconstruction error in [-1, 1] and autoencoder Fréchet distance (train-mode autoencoder): FSVAE,
 AAAI 2022, Table 1; ESVAE, its repository."""
 
-NAMES = {"fsvae": "FSVAE", "glif": "GLIF VAE", "poisson": "Poisson VAE", "ann": "ANN"}
+NAMES = {"fsvae": "FSVAE", "esvae": "ESVAE", "glif": "GLIF VAE", "poisson": "Poisson VAE",
+         "ann": "ANN"}
 _COST_COLUMNS = ("model", "mode", "reconstruction", "Fréchet, train mode", "timesteps", "spikes",
                  "thousand synops", "of these, random bits", "cores", "modelled energy, uJ",
                  "trained")
@@ -38,7 +39,7 @@ def rows(record: dict) -> list[list[str]]:
         rates = {name: rate for name, rate in row["rates"].get("reconstruct", {}).items()
                  if not name.startswith("prior")}  # it runs beside, in PyTorch
         mean = _mean_rate(rates) if rates else None
-        work = [_work(row["operations"][mode], bool(rates))
+        work = [_work(row["operations"][mode], bool(rates)) if mode in row["operations"] else "-"
                 for mode in ("reconstruct", "generate")]
         out.append([name, f"{row['reconstruction']:.4f}",
                     *(f"{frechet[k]:.2f}" if frechet else "-" for k in ("train_bn", "eval_bn")),

@@ -141,8 +141,8 @@ class Thinning:
 
 @dataclass(frozen=True)
 class Clipped:
-    """z = 1[ q - sum_i(bit_i * 2^i * w) > w/2 ], w = unit / 2^b: a spike with chance q / unit, cut to
-    0 ... 1, rounded to a multiple of 2^-b. q is any integer."""
+    """z = 1[ q - sum_i(bit_i * 2^i * w) > w/2 ], w = unit / 2^b: a spike with chance q / unit, cut
+    to 0 ... 1, rounded to a multiple of 2^-b. q is any integer."""
 
     bits: int
     unit: int
@@ -152,8 +152,8 @@ class Clipped:
 
     def __post_init__(self) -> None:
         if not 4 <= self.bits <= 12 or self.unit < 1 or self.unit % 2**self.bits:
-            raise ValueError(f"bits = {self.bits}, unit = {self.unit}: expected 4 to 12 random bits "
-                             "per channel, and a multiple of 2^bits")
+            raise ValueError(f"bits = {self.bits}, unit = {self.unit}: expected 4 to 12 random "
+                             "bits per channel, and a multiple of 2^bits")
 
     @property
     def random_weights(self) -> np.ndarray:

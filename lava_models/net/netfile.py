@@ -49,8 +49,8 @@ class RateLatents:
     """Latents that are rates (after ESVAE): z is 1 at every tick with the chance n/T, n being the
     spikes of the encoder's output in the sample, k = T.
 
-    The prior, if there is one, makes rates of random bits that are drawn once a sample and held: its
-    layers are memoryless, and the sums of the last one are the rates.
+    The prior, if there is one, makes rates of random bits that are drawn once a sample and held:
+    its layers are memoryless, and the sums of the last one are the rates.
     """
 
     prior_bits: int = 0

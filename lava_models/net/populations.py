@@ -61,8 +61,8 @@ class Draw:
 
 @dataclass(frozen=True)
 class Relays:
-    """Pass on what another population sends, a timestep later. T of them in a row hold the spikes of
-    a whole sample at once, the first tick's in the last."""
+    """Pass on what another population sends, a timestep later. T of them in a row hold the spikes
+    of a whole sample at once, the first tick's in the last."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Gates:
 
 @dataclass(frozen=True)
 class Latches:
-    """Hold what the gates gave, firing at each of the sample's T timesteps, until the gates give the
-    next: replaced, not added to, as the clear neuron fires with the gates. (Keep, set and clear are
-    not linearly separable: a neuron without gates cannot do it in one timestep.)"""
+    """Hold what the gates gave, firing at each of the sample's T timesteps, until they give the
+    next: replaced, not added to, as the clear neuron fires with the gates. (Keep, set and clear
+    are not linearly separable: a neuron without gates cannot do it in one timestep.)"""
 
     threshold: ClassVar[int] = 3
     gate: ClassVar[int] = 8

@@ -137,8 +137,8 @@ def selection_synapses(selection: DrawRule, channels: int, silencers: int, spare
     """Synapses of one population of `channels` threshold neurons: (port, matrix, exponent).
 
     Ports as in processes.selection: zeta_in (C*k, or C of Thinning), bits_in (2 * C*b; `either`
-    takes a bit's weight away, `both` gives it back), silence (silencers). The ring's last `spare` bits
-    are not read.
+    takes a bit's weight away, `both` gives it back), silence (silencers). The ring's last `spare`
+    bits are not read.
     """
     per_channel = sparse.identity(channels, dtype=np.int32)
 

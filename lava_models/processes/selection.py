@@ -46,7 +46,8 @@ class LatentSelection(AbstractProcess):
         layer = draws[0].kind.layer
         inputs = channels * selection.candidates if layer is None else layer.weight.shape[1]
         self.zeta_in = InPort(shape=(lanes * inputs,))
-        self.bits_in = InPort(shape=(lanes * 2 * (channels * selection.bits + draws[0].kind.spare),))
+        bits = channels * selection.bits + draws[0].kind.spare
+        self.bits_in = InPort(shape=(lanes * 2 * bits,))
         self.silence = InPort(shape=(max(draws[-1].kind.muted, 1),))
         self.tick = InPort(shape=(max(len(carriers), 1),))
         self.z_out = OutPort(shape=(lanes * channels,))

@@ -133,7 +133,7 @@ def test_what_older_releases_stored_still_loads(tmp_path, kind):
     assert resumed.model == config.model.kind == kind
     assert (config.model.latent, config.loss.weight, config.optim.epochs) == (7, 0.5, 9)
     assert config.model.ticks == (1 if kind == "ann" else 3)
-    assert config.model.k == (5 if kind in ("fsvae", "glif") else 0)
+    assert config.model.k == {"fsvae": 5, "glif": 5, "esvae": 3}.get(kind, 0)
     if kind == "glif":
         assert config.model.glif.gates == "hard"
     if kind == "poisson":
