@@ -83,6 +83,13 @@ class Program:
         """What ends on a population."""
         return [c for c in self.connections if c.target == name]
 
+    def first_in(self, name: str) -> int:
+        """A population's first neuron in what it is compiled into."""
+        compiled = self[name].compiled
+        before = (p for p in self.populations[:self.populations.index(self[name])]
+                  if p.compiled == compiled)
+        return sum(p.size for p in before)
+
     @property
     def waves(self) -> list[Population]:
         """Layers and latents, in the order in which the wave passes."""
