@@ -27,9 +27,9 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__)
 
 import torch
 
+from train.backends.choice import only
 from train.backends.compiled import keep_memory
 from train.config import FsvaeConfig, RunConfig, SpikingLoss
-from train.layers.neuron import Lif
 from train.models.fsvae import FSVAE
 from train.settings import load_toml, presets
 
@@ -93,11 +93,8 @@ def in_bfloat16(step: Callable[[], None], device: str) -> Callable[[], None]:
 def with_operators(step: Callable[[], None]) -> Callable[[], None]:
     """The same step with PyTorch's operators in place of the compiled loops."""
     def slow() -> None:
-        fused, Lif.runs_compiled = Lif.runs_compiled, lambda self, current: False
-        try:
+        with only("PyTorch operators"):
             step()
-        finally:
-            Lif.runs_compiled = fused
 
     return slow
 

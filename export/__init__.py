@@ -6,7 +6,8 @@ Reading order, and above it the wing `scores`:
 - quantize: Quantized, quantize, quantize_first
 - poisson: translate_poisson
 - translate: Translation, translate, quantize_layers
-- prove: prove, deployment_error
+- twin: Twinned, has_twin, integer_twin, compare_twin, give_scales
+- prove: Proof, prove, deployment_error
 - table: layer_table
 - cli: export_command
 - finetune: finetune_command

@@ -12,8 +12,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hw_configs.files import UserError, run_command
+
+if TYPE_CHECKING:
+    from train.config import RunConfig
+
+EPOCHS, LR, FILL = 2, 5e-4, 0.9
+"""Unless asked for otherwise."""
 
 
 def main() -> None:
@@ -30,25 +37,25 @@ class Command:
     """model.pt of train-fsvae."""
     run_dir: Path | None = None
     """Where the run goes (default: integer/ beside model.pt)."""
-    epochs: int = 2
-    """Passes over the training set."""
+    epochs: int | None = None
+    """Passes over the training set (default: 2)."""
     limit_batches: int | None = None
     """Stop each epoch after this many steps."""
     batch_size: int | None = None
     """Images per step (default: as before)."""
-    lr: float = 5e-4
-    """Learning rate at the start; it falls to 5 % of it (cosine)."""
-    fill: float = 0.9
+    lr: float | None = None
+    """Learning rate at the start; it falls to 5 % of it, cosine (default: 5e-4)."""
+    fill: float | None = None
     """Share of each port and membrane that the starting weights may use in the worst case; the
-    rest is room to grow."""
+    rest is room to grow (default: 0.9)."""
     data_dir: Path | None = None
     """Folder of the data set (default: the one it was trained from)."""
     seed: int | None = None
     """Root seed (default: as before)."""
     resume: bool = False
-    """Continue an interrupted run."""
+    """Continue an interrupted run, with its own settings; --epochs may be others."""
     force: bool = False
-    """Write over an existing run."""
+    """Write over an existing run; what was made of its model.pt goes with it."""
 
 
 def finetune_command(arguments: list[str]) -> int:
@@ -61,16 +68,19 @@ def finetune_command(arguments: list[str]) -> int:
 
     command = tyro.cli(Command, args=arguments, prog="finetune-fsvae",
                        config=(tyro.conf.PositionalRequiredArgs,))
-    if not 0 < command.fill <= 1:
+    if command.fill is not None and not 0 < command.fill <= 1:
         raise UserError(f"--fill {command.fill}: expected more than 0 and at most 1")
+    if command.fill is not None and command.resume:
+        raise UserError(f"--fill {command.fill}: the scales are chosen when a run begins; leave it "
+                        "out with --resume")
     return _finetune(command, arguments)
 
 
 def _finetune(command: Command, arguments: list[str]) -> int:
+    from export.translate import seen_images
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
     from train.config import LifConfig, validate
-    from train.data import load_images, to_float
     from train.run_folder import claim
     from train.trainer import Trainer
 
@@ -85,25 +95,42 @@ def _finetune(command: Command, arguments: list[str]) -> int:
         raise UserError(f"{command.model}: was trained in integers already; start from the float "
                         "model, or continue its run with --resume")
     run_dir = command.run_dir or command.model.parent / "integer"
-    config = replace(
-        before, run_dir=run_dir, start_from=command.model,
-        data_dir=command.data_dir or before.data_dir,
-        seed=before.seed if command.seed is None else command.seed,
-        model=replace(before.model, arithmetic="integer"),
-        optim=replace(before.optim, epochs=command.epochs, limit_batches=command.limit_batches,
-                      batch_size=command.batch_size or before.optim.batch_size, lr=command.lr,
-                      lr_schedule="cosine", precision="float32"))
+    config = _settings(command, before, run_dir)
     validate(config)
-    images = to_float(load_images(config, "test", 256))
+    images = seen_images(config)
     claim(run_dir, resume=command.resume, force=command.force)
     trainer = Trainer(
         config, run_dir, resume=command.resume, command=["finetune-fsvae", *arguments],
         console=make_console(),
-        prepare=lambda integer: set_scales(integer, model, command.fill,
-                                           float(images.square().mean())))
+        prepare=lambda integer: set_scales(integer, model, command.fill or FILL,
+                                           float((images**2).mean())))
     trainer.run()
     print(f"next: export-netx {run_dir / 'model.pt'}")
     return 0
+
+
+def _settings(command: Command, before: RunConfig, run_dir: Path) -> RunConfig:
+    """The settings of the run: what is asked for, over those of the float model or, resumed, over
+    the run's own.
+
+    Raises:
+        UserError: there is no run to resume.
+    """
+    from train.run_folder import stored_config
+
+    if command.resume:
+        base = stored_config(run_dir)
+    else:
+        base = replace(
+            before, model=replace(before.model, arithmetic="integer"),
+            optim=replace(before.optim, epochs=EPOCHS, limit_batches=None, lr=LR,
+                          lr_schedule="cosine", precision="float32"))
+    asked = {name: value for name in ("epochs", "limit_batches", "batch_size", "lr")
+             if (value := getattr(command, name)) is not None}
+    return replace(base, run_dir=run_dir, start_from=command.model,
+                   data_dir=command.data_dir or base.data_dir,
+                   seed=base.seed if command.seed is None else command.seed,
+                   optim=replace(base.optim, **asked))
 
 
 def set_scales(integer, model, fill: float, mean_square: float) -> None:
@@ -117,9 +144,7 @@ def set_scales(integer, model, fill: float, mean_square: float) -> None:
         UserError: a layer cannot be held by the chip; names it.
     """
     from export.translate import quantize_layers
+    from export.twin import give_scales
     from hw_configs import load_chip
 
-    done = {q.name: q for q in quantize_layers(model, load_chip(), mean_square, fill)}
-    for name, block in integer.named_layers():
-        q = done[name]
-        block.neuron.set_scale(q.scale / q.input_max, q.input_max)
+    give_scales(integer, quantize_layers(model, load_chip(), mean_square, fill))

@@ -1,4 +1,5 @@
-"""The proof: Lava's graph of stock processes against the integer reference, spike for spike."""
+"""The proof: the model in integers against the reference (export.twin), Lava's graph of stock
+processes against the reference, and the reconstruction error before and after."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from export.twin import Twinned
 from lava_models.graph.compare import Comparison, compare_with_reference
 from lava_models.graph.lava_graph import run_graph
 from lava_models.net.netfile import NetFile
@@ -16,6 +18,9 @@ from lava_models.reference.simulator import Reference, decode_images, encode_ima
 from train.models.fsvae import SpikingVae
 
 BATCH = 64
+MOST_CHANGE = 0.25
+"""Largest relative growth of the reconstruction error that passes for rounding; the networks that
+come with the package grow by a few hundredths."""
 
 
 def prove(net: NetFile, images: np.ndarray, samples: int, seed: int,
@@ -50,6 +55,25 @@ class DeploymentError:
     def change(self) -> float:
         """Relative change, e.g. 0.02 for 2 % worse."""
         return self.integer / self.float_model - 1
+
+    @property
+    def acceptable(self) -> bool:
+        return self.change <= MOST_CHANGE
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found about a file before it is put in place."""
+
+    error: DeploymentError
+    twins: dict[str, Twinned]
+    """By mode: the model in integers against the reference; empty where it has no integers."""
+    lava: dict[str, Comparison]
+    """By mode: Lava against the reference."""
+
+    @property
+    def equal(self) -> bool:
+        return all(verdict.equal for verdict in (*self.twins.values(), *self.lava.values()))
 
 
 def deployment_error(model: SpikingVae, net: NetFile, images: np.ndarray, seed: int, draws: int,

@@ -15,13 +15,16 @@ from export.fold import FloatGlif, FloatLayer
 from hw_configs import Chip
 from hw_configs.files import UserError
 from lava_models.net.layers import (
+    SPIKE,
     Conv,
     ConvT,
     Dense,
     Glif,
+    Interval,
     Layer,
     Lif,
     fan_in_bound,
+    graded,
     membrane_bound,
 )
 
@@ -67,7 +70,7 @@ class Quantized:
         return max(1, magnitude.bit_length()) + int(weight.min() < 0 < weight.max())
 
 
-def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
+def quantize(layer: FloatLayer, chip: Chip, ticks: int, signal: Interval = SPIKE,
              fill: float = 1.0) -> Quantized:
     """Integers for one layer; one that was trained in integers keeps its scale.
 
@@ -75,15 +78,14 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
         layer: the float layer.
         chip: its register limits.
         ticks: T, for the bound of the membrane.
-        input_max: largest integer that arrives: 1 for spikes, more for a graded image, whose
-            real range is [-1, 1].
+        signal: integers that arrive: of spikes, or of an image, whose real range is [-1, 1].
         fill: share of the port and the membrane that the worst case may use.
 
     Raises:
         UserError: no scale leaves anything of the layer, or the one it was trained with is too
             large.
     """
-    largest = np.abs(layer.weight).max()
+    largest, input_max = np.abs(layer.weight).max(), signal.high
     trained = layer.scale is not None
     if not largest > 0 or not np.isfinite(layer.weight).all():
         raise UserError(f"{layer.name}: all weights are zero or not finite; train it longer")
@@ -94,7 +96,7 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
     best = scale
     while True:
         quantized = _integers(layer, scale, chip, input_max)
-        problem = _misfit(quantized, chip, ticks, input_max, fill)
+        problem = _misfit(quantized, chip, ticks, signal, fill)
         if problem and trained:
             raise UserError(f"{layer.name}: outgrew its {problem} while trained in integers; start "
                             "finetune-fsvae again with a smaller --fill")
@@ -109,8 +111,8 @@ def quantize(layer: FloatLayer, chip: Chip, ticks: int, input_max: int = 1,
                     / np.mean(layer.weight**2))
     limit = _membrane_limit(quantized, chip)
     return Quantized(layer.name, quantized, scale * input_max, best * input_max, float(error),
-                     float(fan_in_bound(quantized, input_max).max() / chip.activation_max),
-                     membrane_bound(quantized, input_max, ticks) / limit, limited_by, input_max,
+                     float(fan_in_bound(quantized, signal).max() / chip.activation_max),
+                     membrane_bound(quantized, signal, ticks) / limit, limited_by, input_max,
                      layer.gated and _neuron_error(layer.gated, quantized.neuron,
                                                    scale * input_max))
 
@@ -147,7 +149,7 @@ def quantize_first(layer: FloatLayer, chip: Chip, ticks: int, mean_square: float
     options, problem = [], None
     for input_max in _INPUT_SCALES if layer.scale is None else (layer.input_max,):
         try:
-            options.append(quantize(layer, chip, ticks, input_max, fill))
+            options.append(quantize(layer, chip, ticks, graded(input_max), fill))
         except UserError as error:
             problem = error
     if not options:
@@ -195,13 +197,13 @@ def _membrane_limit(layer: Layer, chip: Chip) -> int:
     return layer.neuron.threshold << chip.activation_shift.value
 
 
-def _misfit(layer: Layer, chip: Chip, ticks: int, input_max: int, fill: float) -> str:
+def _misfit(layer: Layer, chip: Chip, ticks: int, signal: Interval, fill: float) -> str:
     """The register that overflows in the worst case, or nothing."""
-    if fan_in_bound(layer, input_max).max() > fill * chip.activation_max:
+    if fan_in_bound(layer, signal).max() > fill * chip.activation_max:
         return f"{chip.activation_bits.value}-bit port"
     if np.abs(layer.bias).max() > chip.bias_max:
         return f"{chip.bias_bits.value}-bit bias"
-    if membrane_bound(layer, input_max, ticks) > fill * _membrane_limit(layer, chip):
+    if membrane_bound(layer, signal, ticks) > fill * _membrane_limit(layer, chip):
         return f"{chip.state_bits.value}-bit membrane"
     if isinstance(layer.neuron, Lif) and layer.neuron.threshold > chip.threshold_max:
         return f"{chip.threshold_bits.value}-bit threshold"

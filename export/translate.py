@@ -12,12 +12,15 @@ from export.poisson import translate_poisson
 from export.quantize import Quantized, quantize, quantize_first
 from hw_configs import Chip
 from lava_models.net.netfile import PARTS, NetFile, RateLatents
-from train.config import ModelConfig
+from train.config import ModelConfig, RunConfig
+from train.data import load_images, to_float
 from train.models.base import Model
 from train.models.esvae import Esvae
 from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
 
+SEEN = 2000
+"""Training images that integers are chosen by; of the test set nothing is."""
 LEAST_RANDOM_BITS, INEXACT_RANDOM_BITS = 4, 8
 POISSON_RANDOM_BITS = 12
 """A chance per tick of down to a 4096th: at T = 4 a thousandth of a spike per image."""
@@ -57,6 +60,11 @@ def translate(model: Model, chip: Chip, *, random_bits: int, images: np.ndarray,
         output_scale=done[-1].scale * 64, provenance=json.dumps(provenance),
         rate=RateLatents() if isinstance(model, Esvae) else None, **parts)
     return Translation(net, done)
+
+
+def seen_images(config: RunConfig) -> np.ndarray:
+    """The training images that integers are chosen by: float32 (N, C, H, W) in [-1, 1]."""
+    return to_float(load_images(config, "train", SEEN)).numpy()
 
 
 def quantize_layers(model: SpikingVae, chip: Chip, mean_square: float, fill: float = 1.0

@@ -26,13 +26,20 @@ class HwConfigError(UserError):
     """A hardware description is malformed; the message names the file and the key."""
 
 
-def _in(unit: str, **more):
-    return field(metadata={"unit": unit}, **more)
+MOST = 2**40
+"""Of what a limit counts; nothing on a chip is near it."""
+WIDEST = 64
+"""Bits of a register."""
+
+
+def _in(*units: str, **more):
+    """A field that is given in one of these units."""
+    return field(metadata={"units": units}, **more)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How much a register or a core holds."""
+    """How much a register or a core holds: at least 1 of it."""
 
     value: int
     """The limit itself."""
@@ -40,6 +47,20 @@ class Limit:
     """What `value` counts."""
     source: str
     """Public file or table the value was read from."""
+
+    def __post_init__(self) -> None:
+        most = WIDEST if self.unit.split(",")[0] == "bit" else MOST
+        if not 1 <= self.value <= most:
+            raise HwConfigError(f"value: got {self.value}, expected 1 to {most} ({self.unit})")
+
+
+@dataclass(frozen=True)
+class LowerLimit(Limit):
+    """The least integer that a register holds."""
+
+    def __post_init__(self) -> None:
+        if not -MOST <= self.value <= 0:
+            raise HwConfigError(f"value: got {self.value}, expected {-MOST} to 0 ({self.unit})")
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,10 @@ class Reading:
     network: str
     """What ran when it was read."""
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value >= 0):
+            raise HwConfigError(f"value: got {self.value}, expected a finite number, 0 or more")
+
 
 @dataclass(frozen=True)
 class CoreLimits:
@@ -86,13 +111,13 @@ class CoreLimits:
     None where a chip has no such table.
     """
 
-    neurons: Limit
-    synapse_words: Limit
-    axon_in: Limit
-    axon_map: Limit
-    axon_mem: Limit | None = None
-    neuron_groups: Limit | None = None
-    total_words: Limit | None = None
+    neurons: Limit = _in("word")
+    synapse_words: Limit = _in("word")
+    axon_in: Limit = _in("word", "axon")
+    axon_map: Limit = _in("word", "axon")
+    axon_mem: Limit | None = _in("word", default=None)
+    neuron_groups: Limit | None = _in("group", default=None)
+    total_words: Limit | None = _in("word", default=None)
 
 
 @dataclass(frozen=True)
@@ -119,24 +144,35 @@ class Chip:
     name: str
     checked: str
     """Date on which the values were compared with their sources."""
-    neurocores: Limit
+    neurocores: Limit = _in("core")
     """Cores a network can use."""
     core: CoreLimits
     timing: Timing
     static_power: tuple[Reading, ...] = _in("W / chip")
     power_noise: Quantity = _in("W")
     """Below which a difference of two power readings says nothing."""
-    weight_mixed_max: Limit
-    weight_mixed_min: Limit
-    weight_single_sign_max: Limit
-    activation_bits: Limit
-    state_bits: Limit
-    bias_bits: Limit
-    threshold_bits: Limit
-    decay_bits: Limit
-    activation_shift: Limit
+    weight_mixed_max: Limit = _in("integer")
+    weight_mixed_min: LowerLimit = _in("integer")
+    weight_single_sign_max: Limit = _in("integer")
+    activation_bits: Limit = _in("bit, signed")
+    state_bits: Limit = _in("bit, signed")
+    bias_bits: Limit = _in("bit, signed")
+    threshold_bits: Limit = _in("bit, unsigned")
+    decay_bits: Limit = _in("bit, unsigned")
+    activation_shift: Limit = _in("bit")
     older_compilers: dict[str, dict[str, Limit]] = field(default_factory=dict)
     """Core limits that an older compiler had otherwise, by its date."""
+
+    def __post_init__(self) -> None:
+        if not self.static_power:
+            raise HwConfigError("static_power: no reading, expected at least one")
+        for date, limits in self.older_compilers.items():
+            for key, limit in limits.items():
+                now = vars(self.core).get(key)
+                if now is None or limit.unit != now.unit:
+                    raise HwConfigError(f"older_compilers.{date}.{key}: in {limit.unit!r}, "
+                                        + (f"expected {now.unit!r}" if now else
+                                           "but core has no such limit"))
 
     @property
     def activation_max(self) -> int:
@@ -199,8 +235,13 @@ class Board:
     checked: str
     chip: Chip
     chips: Quantity = _in("chip")
-    neurocores: Limit | None = None
+    neurocores: Limit | None = _in("core", default=None)
     """Cores per chip that a network can use, where the system says otherwise than the chip."""
+
+    def __post_init__(self) -> None:
+        if self.chips.value < 1 or self.chips.value % 1:
+            raise HwConfigError(f"chips: value: got {self.chips.value}, expected a whole number, "
+                                "1 or more")
 
     @property
     def cores_per_chip(self) -> int:
@@ -308,7 +349,7 @@ def _read(kind: str, name: str, file: Path | None) -> tuple[dict, str]:
                             f"{', '.join(names(kind))}, or name a .toml file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise HwConfigError(f"{where}: not readable: {error}") from None
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise HwConfigError(f"{where}: not valid TOML: {error}") from None
 
 
@@ -326,7 +367,7 @@ def build(cls: type[T], table: dict, where: str) -> T:
     for key, spec in wanted.items():
         if key in table:
             values[key] = _convert(table[key], _types(cls)[key], f"{where}: {key}",
-                                   spec.metadata.get("unit"))
+                                   spec.metadata.get("units", ()))
         elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING \
                 and not _optional(_types(cls)[key]):
             raise HwConfigError(f"{where}: {key}: missing")
@@ -340,22 +381,24 @@ def _optional(kind) -> bool:
     return isinstance(kind, types.UnionType) and type(None) in typing.get_args(kind)
 
 
-def _convert(value, kind, where: str, unit: str | None):
+def _convert(value, kind, where: str, units: tuple[str, ...]):
     if _optional(kind):
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
     origin = typing.get_origin(kind)
     if origin is tuple and isinstance(value, list):
         item = typing.get_args(kind)[0]
-        return tuple(_convert(v, item, f"{where}[{i}]", unit) for i, v in enumerate(value))
+        return tuple(_convert(v, item, f"{where}[{i}]", units) for i, v in enumerate(value))
     if origin is dict and isinstance(value, dict):
         item = typing.get_args(kind)[1]
-        return {k: _convert(v, item, f"{where}.{k}", unit) for k, v in value.items()}
+        return {k: _convert(v, item, f"{where}.{k}", units) for k, v in value.items()}
     if isinstance(value, dict) and dataclasses.is_dataclass(kind):
         built = build(kind, value, where)
-        if unit is not None and built.unit != unit:
-            raise HwConfigError(f"{where}: unit: got {built.unit!r}, expected {unit!r}")
+        if units and built.unit not in units:
+            raise HwConfigError(f"{where}: unit: got {built.unit!r}, expected "
+                                f"{' or '.join(map(repr, units))}")
         return built
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and abs(value) <= 2**53 \
+            and not isinstance(value, bool):
         return float(value)
     if origin is None and isinstance(value, kind) and (kind is bool) == isinstance(value, bool):
         return value

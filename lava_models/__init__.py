@@ -1,7 +1,8 @@
 """Runs: model.net to a Lava process graph, images, counts and a report. No torch in here.
 
 Wings, each importing only those named before it: net (what a network is), reference (what it
-means), processes, graph (Lava on a CPU), cost, loihi (a chip), report, commands.
+means), fused (the same, computed otherwise), processes, graph (Lava on a CPU), cost, loihi (a
+chip), report, commands.
 """
 
 from hw_configs.files import UserError

@@ -6,6 +6,7 @@ Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import platform
@@ -15,17 +16,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hw_configs.files import UserError, replacing
 from hw_configs.source import commit_of
-from train.config import RunConfig, validate
+from train.config import RunConfig, flag_of, validate
 from train.models.base import Model
 from train.models.build import build_model
 from train.settings import from_dict
 
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
-_KEYS = ("config", "model", "epoch", "provenance")
+STARTED_FROM = "start_from_sha256"
+"""In a run's provenance: the hash of the model.pt it was started from."""
+_LEAKS = ("current_decay", "voltage_decay")
+"""Of SLAYER's neurons."""
+_KEYS = {"config": dict, "model": dict, "epoch": int, "provenance": dict}
+_PLAIN = (str, int, float, bool, type(None))
 
 
 def save(path: Path, state: dict) -> None:
@@ -45,26 +52,78 @@ def load(path: Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; train-fsvae writes runs/<name>/model.pt")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a PyTorch checkpoint (text, truncated or another format); "
-                        "expected a model.pt of train-fsvae")
+    _check_archive(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        unsafe = "Unsupported" in str(error) or "weights_only" in str(error).lower()
+    except Exception as error:  # an unpickler raises whatever the bytes it meets lead to
+        unsafe = isinstance(error, pickle.UnpicklingError) and (
+            "Unsupported" in str(error) or "weights_only" in str(error).lower())
         raise UserError(f"{path}: " + (
             "refused, it holds more than tensors and plain values and could run code"
             if unsafe else "damaged PyTorch file") + "; expected a model.pt of train-fsvae"
         ) from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or not _is(state.get("format"), FORMAT):
         raise UserError(f"{path}: a PyTorch file, but not a model.pt of train-fsvae")
-    if state.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path}: checkpoint version {state.get('format_version')}, this release "
-                        f"reads {FORMAT_VERSION}; train again or use the matching release")
-    missing = [key for key in _KEYS if key not in state]
-    if missing:
-        raise UserError(f"{path}: '{missing[0]}' is missing; train again")
+    if not _is(state.get("format_version"), FORMAT_VERSION):
+        said = state.get("format_version")
+        raise UserError(f"{path}: checkpoint version {said if type(said) is int else 'unknown'}, "
+                        f"this release reads {FORMAT_VERSION}; train again or use the matching "
+                        "release")
+    for key, kind in _KEYS.items():
+        if key not in state:
+            raise UserError(f"{path}: '{key}' is missing; train again")
+        if not isinstance(state[key], kind):
+            raise UserError(f"{path}: '{key}' is a {type(state[key]).__name__}, expected a "
+                            f"{kind.__name__}; train again")
+    try:
+        for key in ("config", "provenance"):
+            _check_plain(state[key], f"{path}: {key}")
+    except RecursionError:
+        raise UserError(f"{path}: {key}: nested without end; train again") from None
     return state
+
+
+def _is(found, expected) -> bool:
+    """Equal and of the same type: what a file holds may compare to anything, a tensor does."""
+    return type(found) is type(expected) and found == expected
+
+
+def _check_archive(path: Path) -> None:
+    """PyTorch reads past wrong checksums, so that a flipped bit would be another weight.
+
+    Raises:
+        UserError: no zip archive as torch.save writes one, or a damaged one.
+    """
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a PyTorch checkpoint (text, truncated or another format); "
+                        "expected a model.pt of train-fsvae")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            # Not packed: what is declared is no more than the file's own size.
+            sound = all(e.compress_type == zipfile.ZIP_STORED and e.file_size == e.compress_size
+                        for e in entries)
+            sound = sound and len({e.filename for e in entries}) == len(entries)
+            sound = sound and archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, NotImplementedError):
+        sound = False
+    if not sound:
+        raise UserError(f"{path}: damaged PyTorch file (a checksum differs); expected a model.pt "
+                        "of train-fsvae")
+
+
+def _check_plain(value, where: str) -> None:
+    """Refuse what is no plain value: tensors above all, which a message would print."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_plain(key, where)
+            _check_plain(inner, f"{where}: {key}")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_plain(inner, where)
+    elif not isinstance(value, _PLAIN):
+        raise UserError(f"{where}: holds a {type(value).__name__}, expected plain values; train "
+                        "again")
 
 
 def load_model(path: Path) -> tuple[Model, RunConfig, dict]:
@@ -75,34 +134,98 @@ def load_model(path: Path) -> tuple[Model, RunConfig, dict]:
     """
     state = load(path)
     config = from_dict(state["config"], f"{path}: config")
-    validate(config)
-    model = build_model(config.model)
     try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{path}: weights do not fit the config: {detail}") from None
-    bad = [n for n, v in state["model"].items() if not torch.isfinite(v).all()]
-    if bad:
-        raise UserError(f"{path}: '{bad[0]}' is not finite; the training diverged")
+        validate(config)
+    except UserError as error:
+        raise UserError(f"{path}: config: {error}") from None
+    try:
+        with torch.device("meta"):  # takes no memory, whatever the config says
+            wanted = build_model(config.model).state_dict()
+    except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError):
+        raise UserError(f"{path}: config: no network has these settings") from None
+    misfit = _misfit(wanted, state["model"])
+    if misfit:
+        raise UserError(f"{path}: weights do not fit the config: {misfit}")
+    _check_finite(state["model"], path)
+    model = build_model(config.model)
+    model.load_state_dict(state["model"])
     return model.eval(), config, state
 
 
-def load_weights(model: Model, path: Path) -> None:
+def _misfit(wanted: dict[str, Tensor], found: dict, optional: tuple[str, ...] = ()) -> str | None:
+    """The first weight that is not as the model's own, in words; None where all are.
+
+    Args:
+        optional: endings of names that either side may lack.
+    """
+    for name in sorted(wanted.keys() | found.keys(), key=str):
+        ours, theirs = wanted.get(name), found.get(name)
+        if ours is None or theirs is None:
+            if not str(name).endswith(optional):
+                return f"{name!a} is {'unknown' if ours is None else 'missing'}"
+        elif not isinstance(theirs, Tensor) or theirs.layout != torch.strided:
+            return f"{name} is no tensor"
+        elif ours.shape != theirs.shape:
+            return f"size mismatch for {name}: {tuple(theirs.shape)}, expected {tuple(ours.shape)}"
+        elif ours.dtype != theirs.dtype:
+            return f"{name} is {theirs.dtype}, expected {ours.dtype}"
+    return None
+
+
+def _check_finite(weights: dict[str, Tensor], path: Path) -> None:
+    bad = [n for n, v in weights.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise UserError(f"{path}: '{bad[0]}' is not finite; the training diverged")
+
+
+def load_weights(model: Model, path: Path) -> list[str]:
     """Give `model` the weights of a checkpoint; those of integer arithmetic need not be in it.
 
+    Leaks are settings, though SLAYER keeps them among the weights: they stay as the model has them.
+
+    Returns:
+        a phrase per leak that is not what the weights were trained with.
+
     Raises:
-        UserError: as `load`, or the layers differ.
+        UserError: as `load`, the layers differ, or a setting that the weights decide does.
     """
-    state = load(path)["model"]
-    mine = model.state_dict()
-    fixed = ("weight_scale", "input_max")
-    wrong = [n for n in mine.keys() ^ state.keys() if not n.endswith(fixed)] + [
-        n for n in mine.keys() & state.keys() if mine[n].shape != state[n].shape]
-    if wrong:
+    whole = load(path)
+    state = {n: v for n, v in whole["model"].items() if not n.endswith(_LEAKS)}
+    mine = {n: v for n, v in model.state_dict().items() if not n.endswith(_LEAKS)}
+    misfit = _misfit(mine, state, ("weight_scale", "input_max"))
+    if misfit:
         raise UserError(f"{path}: its layers are not those of this model (first difference: "
-                        f"{min(wrong)}); --start-from needs the same layers")
+                        f"{misfit}); --start-from needs the same layers")
+    _check_finite(state, path)
+    here, there = model.config, from_dict(whole["config"], f"{path}: config").model
+    for name in here.learned:
+        if getattr(here, name) != getattr(there, name):
+            raise UserError(f"{flag_of(name)} {getattr(here, name)}: is learned, and the weights "
+                            f"of --start-from {path} began at {getattr(there, name)}; leave it at "
+                            "that, or start from new weights")
     model.load_state_dict(state, strict=False)
+    return [f"{flag_of(name)} {getattr(here, name)} (was {getattr(there, name)})"
+            for name in ("keep", "readout_keep")
+            if getattr(here, name, None) != getattr(there, name, None)]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start_of(config: RunConfig, state: dict) -> Path | None:
+    """The model.pt that a model was started from, as far as that is still there.
+
+    Args:
+        config, state: of the model, as `load_model` gives them.
+    """
+    path = config.start_from
+    if path is None or not path.is_file():
+        return None
+    # Models of older releases do not say which bytes it had.
+    known = state["provenance"].get(STARTED_FROM)
+    return path if known in (None, sha256_of(path)) else None
 
 
 def provenance(command: list[str]) -> dict[str, str | bool]:

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from hw_configs.files import UserError, run_command
 from train.config import DATASETS, KINDS, Kind, RunConfig, nearest, validate
-from train.run_folder import claim
+from train.run_folder import claim, stored_config
 from train.settings import (
-    from_dict,
     kind_in,
     load_toml,
     overlay,
-    parse_toml,
     presets,
+    read_toml,
     refuse_foreign,
     run_of,
 )
@@ -78,9 +77,10 @@ class Command:
     config: Path | None = None
     """Settings from a TOML file, over the preset."""
     resume: bool = False
-    """Continue the run in --run-dir, with its own settings."""
+    """Continue the run in --run-dir, with its own settings; --epochs, --device and --threads may
+    be others."""
     force: bool = False
-    """Write over an existing run."""
+    """Write over an existing run; what was made of its model.pt goes with it."""
 
 
 def parse(arguments: list[str]) -> Command:
@@ -117,17 +117,17 @@ def _base(known: argparse.Namespace) -> RunConfig:
     if known.dataset is not None and known.dataset not in DATASETS:
         raise UserError(f"unknown data set '{known.dataset}'{nearest(known.dataset, DATASETS)}; "
                         f"known: {', '.join(DATASETS)}")
-    if known.resume:
-        return _resumed(known)
-    shipped, name = presets(), known.preset or known.dataset or RunConfig.dataset
-    if name not in shipped:
-        raise UserError(f"unknown preset '{name}'{nearest(name, shipped)}; "
-                        f"known: {', '.join(sorted(shipped))}")
     own, where = {}, str(known.config)
     if known.config is not None:
         if not known.config.is_file():
             raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        own = parse_toml(known.config.read_text(), where)
+        own = read_toml(known.config)
+    if known.resume:
+        return overlay(_resumed(known, kind_in(own, where)), own, where)
+    shipped, name = presets(), known.preset or known.dataset or RunConfig.dataset
+    if name not in shipped:
+        raise UserError(f"unknown preset '{name}'{nearest(name, shipped)}; "
+                        f"known: {', '.join(sorted(shipped))}")
     kind = known.model or kind_in(own, where) or "fsvae"
     # A data set's preset is for all models; what one wants otherwise, of any data set and of this
     # one, is in presets of its own.
@@ -138,14 +138,17 @@ def _base(known: argparse.Namespace) -> RunConfig:
     return overlay(base, own, where)
 
 
-def _resumed(known: argparse.Namespace) -> RunConfig:
+def _resumed(known: argparse.Namespace, kind: str | None) -> RunConfig:
+    """The settings of the run to resume; `kind` is the --model that --config names, if it does."""
     run_dir = known.run_dir or (
         Path("runs") / f"{known.dataset or RunConfig.dataset}-{RunConfig.seed}")
-    file = run_dir / "config.toml"
-    if not file.is_file():
-        raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
-    config = from_dict(parse_toml(file.read_text(), str(file)), str(file))
-    if known.model not in (None, config.model.kind):
-        raise UserError(f"--model {known.model}: {file} is of --model {config.model.kind}; "
-                        "--resume keeps the model, start another --run-dir for a different one")
+    config = stored_config(run_dir)
+    if known.preset is not None:
+        raise UserError(f"--preset {known.preset}: --resume keeps the run's own settings; leave it "
+                        "out")
+    for named in (known.model, kind):
+        if named not in (None, config.model.kind):
+            raise UserError(f"--model {named}: {run_dir / 'config.toml'} is of --model "
+                            f"{config.model.kind}; --resume keeps the model, start another "
+                            "--run-dir for a different one")
     return dataclasses.replace(config, run_dir=run_dir)

@@ -181,6 +181,8 @@ class ModelConfig:
     """Ticks until latents are fed back; 0 where they are not."""
     k: ClassVar[int] = 0
     """Candidates that a latent is picked from; 0 where it is not."""
+    learned: ClassVar[tuple[str, ...]] = ()
+    """Settings that say where the learning of weights starts: those of --start-from have them."""
 
     image_channels: int = 1
     """Image channels: 1 gray, 3 colour."""
@@ -221,7 +223,7 @@ class SpikingConfig(ModelConfig):
     threshold: float = 0.2
     """V_th of the LIF neurons; of gated ones, at the start."""
     readout_keep: float = 0.8
-    """Fraction of the readout membrane kept per tick; 1 is a plain sum."""
+    """Fraction of the readout membrane kept per tick; 1 adds all ticks up."""
     readout: Literal["tanh-of-sum", "tanh-per-tick"] = "tanh-of-sum"
     """tanh-of-sum (FSVAE): image = tanh of the leaky sum over ticks. tanh-per-tick (the GLIF VAE's
     code): leaky sum of tanh, images in [0, 1]; no neuron does that, so it cannot be exported."""
@@ -231,7 +233,11 @@ class SpikingConfig(ModelConfig):
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
     """Shape of the spike's derivative; exponential is SLAYER's, rectangle is GLIF's "linear"."""
     surrogate_width: float = 1.0
-    """Full width of the rectangle, half-width of the triangle, decay of the exponential."""
+    """Full width of the rectangle, half-width of the triangle, twice the decay of the exponential:
+    --surrogate-scale over this is the height of each."""
+    surrogate_scale: float = 1.0
+    """Area under the derivative. SLAYER's own exponential has width 200 V_th and scale 0.1, too
+    flat for so many layers."""
 
     @property
     def dilation(self) -> int:
@@ -244,8 +250,8 @@ class SpikingConfig(ModelConfig):
         _at_least_1(self, "ticks")
         _need(0 < self.keep < 1, "keep", self.keep, "a number between 0 and 1")
         _need(0 < self.readout_keep <= 1, "readout_keep", self.readout_keep,
-              "more than 0, at most 1")
-        _positive(self, "threshold", "readout_init", "surrogate_width")
+              "more than 0 and at most 1")
+        _positive(self, "threshold", "readout_init", "surrogate_width", "surrogate_scale")
 
 
 @dataclass(frozen=True)
@@ -338,6 +344,7 @@ class GlifVaeConfig(AutoregressiveConfig):
     """The FSVAE's network with gated neurons, whose surrogate is centred at the threshold."""
 
     kind: ClassVar[str] = "glif"
+    learned: ClassVar[tuple[str, ...]] = ("keep", "threshold")
 
     glif: GlifConfig = field(default_factory=GlifConfig)
 
@@ -432,6 +439,9 @@ class RunConfig:
     crops: int = 0
     """Cut so many squares of --image-size out of each image, at random places that never change,
     instead of resizing it."""
+    flip: bool = False
+    """Flip training images left to right, each with chance 1/2; those of cifar10 and celeba always
+    are (the paper's)."""
     download: bool = False
     """Let torchvision download the data set into data_dir."""
     validation: float = 0.05
@@ -439,7 +449,8 @@ class RunConfig:
     run_dir: Path | None = None
     """Where the run goes; default runs/<dataset>-<seed>."""
     start_from: Path | None = None
-    """Start from the weights of this model.pt; ticks, lag and losses may differ, layers not."""
+    """Start from the weights of this model.pt; ticks, lag, leaks, thresholds and losses are this
+    run's own and may differ, layers not."""
     seed: int = 0
     """Root seed: initial weights, data order, latents and evaluation each get a stream of it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -64,9 +64,9 @@ def to_float(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def augmentation(dataset: str) -> bool:
+def augmentation(config: RunConfig) -> bool:
     """Whether training flips images left to right (as the paper: CIFAR-10 and CelebA)."""
-    return dataset in ("cifar10", "celeba", "folder")
+    return config.flip or config.dataset in ("cifar10", "celeba")
 
 
 def split_validation(images: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -137,7 +137,8 @@ def _folder(folder: Path, split: Split) -> _Pictures:
 
     def read(index: int) -> Image.Image:
         try:
-            return Image.open(mine[index])
+            with Image.open(mine[index]) as opened:
+                return opened.copy()  # reads the pixels: a file that is cut short opens, too
         except (UnidentifiedImageError, OSError):
             raise UserError(f"{mine[index]}: not a readable image; remove it") from None
 

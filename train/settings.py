@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -62,8 +63,21 @@ def parse_toml(text: str, where: str) -> dict:
     """
     try:
         return tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits, too
         raise UserError(f"{where}: not valid TOML: {error}") from None
+
+
+def read_toml(file: Path) -> dict:
+    """The values of a TOML file.
+
+    Raises:
+        UserError: not readable, or no valid TOML.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not a readable TOML file: {error}") from None
+    return parse_toml(text, str(file))
 
 
 def kind_in(values: dict, where: str) -> str | None:
@@ -140,11 +154,11 @@ def _convert(value, hint, where: str, name: str):
             type(v) is int for v in value):
         return tuple(value)
     wanted = [t for t in (choices if choices and hint != tuple[int, ...] else (hint,))]
-    if Path in wanted and isinstance(value, str):
+    if Path in wanted and isinstance(value, str) and value:  # "" would be the working folder
         return Path(value)
-    if float in wanted and type(value) is int:
+    if float in wanted and type(value) is int and abs(value) <= 2**53:
         return float(value)
-    if type(value) in wanted:
+    if type(value) in wanted and (type(value) is not float or math.isfinite(value)):
         return value
     raise UserError(f"{where}: {name} = {value!r}, expected {getattr(hint, '__name__', hint)}")
 
@@ -162,10 +176,39 @@ def to_dict(config: RunConfig) -> dict:
     return {**values, "model": {"kind": config.model.kind, **values["model"]}}
 
 
+def differences(theirs, ours, without: frozenset[str] = frozenset()) -> list[str]:
+    """Settings that differ, by flag, as "--lr 0.001, not 0.002": theirs, then ours.
+
+    Args:
+        theirs, ours: dataclasses of settings, the same or of two models.
+        without: names left out.
+    """
+    found: list[str] = []
+    for f in dataclasses.fields(theirs):
+        if f.name in without:
+            continue
+        a, b = getattr(theirs, f.name), getattr(ours, f.name, None)
+        if dataclasses.is_dataclass(a) and type(a) is type(b):
+            found += differences(a, b, without)
+        elif a != b and not (isinstance(a, Path) and isinstance(b, Path)
+                             and a.resolve() == b.resolve()):
+            found.append(f"{flag_of(f.name)} {_shown(a)}, not {_shown(b)}")
+    return found
+
+
+def _shown(value) -> str:
+    """A setting's value as one types it."""
+    if dataclasses.is_dataclass(value):
+        return getattr(value, "kind", type(value).__name__)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def from_dict(values: dict, where: str) -> RunConfig:
     """Inverse of `to_dict`; takes what older releases stored, too: settings of all models.
 
     Raises:
         UserError: as `load_toml`.
     """
+    if values.get("dataset") == "folder" and "flip" not in values:
+        values = {**values, "flip": True}  # older releases always flipped them
     return overlay(run_of(kind_in(values, where) or "fsvae"), values, where, of_all_models=True)

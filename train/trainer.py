@@ -8,6 +8,7 @@ reaches the very weights of an unbroken one (on the same device).
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import math
 import shutil
 import sys
@@ -33,13 +34,17 @@ from train.models.base import Model
 from train.models.build import build_model
 from train.models.losses import Losses
 from train.parallel import Ranks, join
-from train.settings import to_dict
+from train.run_folder import remove_derived
+from train.settings import differences, from_dict, to_dict
 from train.streams import stream
 
 CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
 SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
+RESUMABLE = frozenset({"epochs", "device", "threads", "run_dir"})
+"""Settings that a resumed run may change: images, their order and the steps stay those of an
+unbroken run. The folder may have moved."""
 PICTURED = 512
 """Validation images that a model's own numbers and pictures are of."""
 
@@ -73,6 +78,7 @@ class Trainer:
                  ranks: Ranks | None = None,
                  prepare: Callable[[Model], None] = lambda model: None) -> None:
         self.config, self.run_dir = config, run_dir
+        state = self._to_resume() if resume else None
         self.ranks = ranks or Ranks()
         self.console = console or Console(soft_wrap=True, quiet=not self.ranks.first)
         self.device = join(self.ranks, pick_device(config.device))
@@ -99,21 +105,25 @@ class Trainer:
         self.metrics: list[dict] = []
         self.best = math.inf
         self.provenance = checkpoint.provenance(command or sys.argv)
-        if resume:
-            self._resume()
+        if state is not None:
+            self._resume(state)
         else:
             if config.start_from is not None:
-                checkpoint.load_weights(self.model, config.start_from)
-            if config.start_from is None:
+                changed = checkpoint.load_weights(self.model, config.start_from)
+                self.provenance[checkpoint.STARTED_FROM] = checkpoint.sha256_of(config.start_from)
+                if changed:
+                    self.console.print(f"other leaks than {config.start_from} was trained with: "
+                                       f"{', '.join(changed)}")
+            else:
                 self.model.look_at(self.training)
             prepare(self.model)
             self.model.check_ready()
             self.model.train()
             if config.start_from is None:
                 self.model.calibrate(self._batch(0, 0), self.latents)
-            if self.ranks.first:
-                with replacing(run_dir / "config.toml") as file:
-                    file.write_text(tomli_w.dumps(to_dict(config)))
+        if self.ranks.first:
+            with replacing(run_dir / "config.toml") as file:
+                file.write_text(tomli_w.dumps(to_dict(config)))
         self.fan_out = fan_out(self.model) if config.loss.synop_weight else {}
 
     # --- one epoch after the other ---
@@ -228,7 +238,7 @@ class Trainer:
                                generator=stream(self.config.seed, "order", epoch))
         size = self.config.optim.batch_size
         images = self.training[order[step * size:(step + 1) * size]]
-        if augmentation(self.config.dataset):
+        if augmentation(self.config):
             coin = torch.rand(len(images), generator=stream(self.config.seed, "order", epoch, step))
             images = torch.where((coin < 0.5)[:, None, None, None], images.flip(-1), images)
         return to_float(self.ranks.share(images)).to(self.device)
@@ -253,8 +263,7 @@ class Trainer:
         self.best = min(self.best, row["validation_loss"])
         self._save_last()
         if better:
-            with replacing(self.run_dir / "model.pt") as file:
-                shutil.copyfile(self.run_dir / "checkpoints" / "last.pt", file)
+            self._put_best()
         self.console.print(
             f"epoch {row['epoch']:3d}: loss {row['loss']:.4f} reconstruction "
             f"{row['reconstruction']:.4f} distance {row['distance']:.5f} | validation loss "
@@ -305,9 +314,32 @@ class Trainer:
             "sums": self.sums, "metrics": self.metrics, "best": self.best,
             "latents": self.latents.get_state(), "provenance": self.provenance})
 
-    def _resume(self) -> None:
+    def _put_best(self) -> None:
+        """Make model.pt what last.pt is; what was made of another one is no longer true."""
+        last, best = self.run_dir / "checkpoints" / "last.pt", self.run_dir / "model.pt"
+        if best.is_file() and filecmp.cmp(last, best, shallow=False):
+            return
+        remove_derived(self.run_dir, self.console.print)
+        with replacing(best) as file:
+            shutil.copyfile(last, file)
+
+    def _to_resume(self) -> dict:
+        """The state in last.pt.
+
+        Raises:
+            UserError: there is none, or it is of a run with other settings.
+        """
         last = self.run_dir / "checkpoints" / "last.pt"
         state = checkpoint.load(last)
+        changed = differences(from_dict(state["config"], f"{last}: config"), self.config,
+                              without=RESUMABLE)
+        if changed:
+            raise UserError(f"{last}: its run has {'; '.join(changed)}. --resume takes other "
+                            "--epochs, --device and --threads only; start another --run-dir")
+        return state
+
+    def _resume(self, state: dict) -> None:
+        last = self.run_dir / "checkpoints" / "last.pt"
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -317,6 +349,11 @@ class Trainer:
         self.latents.set_state(state["latents"])
         self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
         self.metrics, self.best = state["metrics"], state["best"]
+        if checkpoint.STARTED_FROM in state["provenance"]:
+            self.provenance[checkpoint.STARTED_FROM] = state["provenance"][checkpoint.STARTED_FROM]
+        finished = self.step == 0 and self.metrics
+        if self.ranks.first and finished and self._best_epoch() == self.epoch:
+            self._put_best()  # the run was cut just before
 
 
 def _show(loss: Losses) -> str:

@@ -30,11 +30,12 @@ class Point:
 
 def learning_curve(config, state: dict) -> list[Point]:
     """Epochs of float training of a model and of what it started from, as far as that is there."""
-    from train.checkpoint import load_model
+    from train.checkpoint import load_model, start_of
 
     before: list[Point] = []
-    if config.start_from is not None and config.start_from.is_file():
-        before = learning_curve(*load_model(config.start_from)[1:])
+    start = start_of(config, state)
+    if start is not None:
+        before = learning_curve(*load_model(start)[1:])
     if config.model.integer:
         return before
     done = before[-1].epoch if before else 0

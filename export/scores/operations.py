@@ -167,9 +167,10 @@ def rates(activity: Activity, model: SpikingVae, images: int) -> dict[str, float
             for name, spikes in activity.spikes.items()}
 
 
-def mean_rate(activity: Activity, model: SpikingVae, images: int) -> float:
-    """Spikes per neuron and tick over all layers that ran."""
+def mean_rate(activity: Activity, model: SpikingVae, images: int, *without: str) -> float:
+    """Spikes per neuron and tick over the neurons of all layers that ran, but for the parts
+    `without`."""
     counts = neuron_counts(model)
-    ran = sum(counts[name] for name in activity.spikes)
-    total = math.fsum(float(s.sum()) for s in activity.spikes.values())
-    return total / (images * model.config.ticks * ran)
+    ran = [name for name in activity.spikes if name.split(".")[0] not in without]
+    total = math.fsum(float(activity.spikes[name].sum()) for name in ran)
+    return total / (images * model.config.ticks * sum(counts[name] for name in ran))

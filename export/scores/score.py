@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 from hw_configs.files import UserError, check_writable, replacing, run_command
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from rich.console import Console
     from torch import Tensor
 
     from export.scores.distances import Frechet, Inception
     from export.scores.scoring import Scores
+    from lava_models.net.netfile import NetFile
     from train.config import RunConfig
     from train.models.base import Model
 
@@ -55,7 +57,9 @@ class Command:
     data_dir: Path | None = None
     """Folder of the data set (default: the one each model was trained from)."""
     seed: int = 0
-    """Seed of the latents."""
+    """First seed of the latents."""
+    seeds: int = 3
+    """Latent seeds: every score is a mean and a standard deviation over so many repetitions."""
     device: str = "cpu"
     """Where PyTorch's forms run: cpu or cuda. Their energy is read there, if there is a meter."""
     out: Path | None = None
@@ -76,6 +80,8 @@ def score_command(arguments: list[str]) -> int:
         raise UserError("no model.pt given; train-fsvae makes one")
     if command.samples < 2:
         raise UserError(f"--samples {command.samples}: a distance needs at least 2")
+    if command.seeds < 1:
+        raise UserError(f"--seeds {command.seeds}: expected at least 1")
     if command.images is not None and command.images < 2:
         raise UserError(f"--images {command.images}: expected at least 2")
 
@@ -91,11 +97,15 @@ class _Loaded:
     config: RunConfig
     state: dict
     """Of model.pt."""
+    net: NetFile | None
+    """The model.net beside it."""
 
 
 def _score(command: Command, arguments: list[str]) -> int:
     # Heavy imports late, so that --help is quick.
+    from export.scores.forms import exported
     from export.scores.table import terminal
+    from export.translate import seen_images
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model, provenance
     from train.data import load_images, to_float
@@ -103,7 +113,10 @@ def _score(command: Command, arguments: list[str]) -> int:
 
     device = pick_device(command.device)
     console = make_console()
-    loaded = [_Loaded(path, *load_model(path)) for path in command.models]
+    loaded = []
+    for path in command.models:
+        model, config, state = load_model(path)
+        loaded.append(_Loaded(path, model, config, state, exported(path, config)))
     _need_one_data_set(loaded)
     first = loaded[0].config
     out = command.out or command.models[0].parent / "scores"
@@ -112,12 +125,13 @@ def _score(command: Command, arguments: list[str]) -> int:
     test = to_float(load_images(data, "test", command.images))
     scorers = _scorers(command, test)
     console.print(f"scoring on {first.dataset}: {len(test)} test images, {command.samples} "
-                  f"generated, seed {command.seed}")
+                  f"generated, each with latent seed{'s' * (command.seeds > 1)} "
+                  f"{', '.join(map(str, _seeds(command)))}")
     record = {
-        "schema": "lava-fsvae-scores/1", "dataset": first.dataset, "test_images": len(test),
-        "samples": command.samples, "seed": command.seed,
+        "schema": "lava-fsvae-scores/2", "dataset": first.dataset, "test_images": len(test),
+        "samples": command.samples, "seeds": _seeds(command),
         "autoencoder": _source(command.autoencoder), "inception": _source(command.inception),
-        "rows": _rows(command, loaded, test, scorers, device, out, console),
+        "rows": _rows(command, loaded, test, seen_images(data), scorers, device, out, console),
         "provenance": provenance(["score-fsvae", *arguments]),
         "curves": _curves(loaded, first.dataset, out / "curve.png")}
     _save(record, out)
@@ -140,6 +154,10 @@ def _need_one_data_set(loaded: list[_Loaded]) -> None:
                             "score models of one data set at a time")
 
 
+def _seeds(command: Command) -> list[int]:
+    return list(range(command.seed, command.seed + command.seeds))
+
+
 def _scorers(command: Command, test: Tensor) -> tuple[Frechet | None, Inception | None]:
     """What compares generated images with the test images, as far as its weights were named."""
     from export.scores.autoencoder import load_autoencoder
@@ -154,8 +172,8 @@ def _scorers(command: Command, test: Tensor) -> tuple[Frechet | None, Inception 
 
 
 def _rows(command: Command, loaded: list[_Loaded], test: Tensor,
-          scorers: tuple[Frechet | None, Inception | None], device: torch.device, out: Path,
-          console: Console) -> list[dict]:
+          seen: np.ndarray, scorers: tuple[Frechet | None, Inception | None],
+          device: torch.device, out: Path, console: Console) -> list[dict]:
     """A row of the record per form of every model, its picture in `out`."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -163,23 +181,22 @@ def _rows(command: Command, loaded: list[_Loaded], test: Tensor,
     from export.scores.scoring import score_form
     from lava_models.report.pictures import save_grid
 
-    rows = []
+    rows, seeds = [], _seeds(command)
     columns = (TextColumn("{task.description}"), BarColumn(),
                TextColumn("{task.completed}/{task.total} images"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         for each in loaded:
-            for form in forms(each.model, each.config, each.path, command.seed,
-                              float(test.square().mean()), device):
-                name = f"{each.path}: {form.name}"
-                task = progress.add_task(name, total=len(test) + command.samples)
+            for form in forms(each.model, each.config, each.state, each.net, seen, device):
+                name = f"{each.path}: {', '.join(filter(None, (form.name, form.stage)))}"
+                task = progress.add_task(
+                    name, total=len(seeds) * (len(test) + command.samples))
                 scores, drawn = score_form(
                     form, test, command.samples, *scorers,
-                    lambda n, task=task: progress.advance(task, n), command.seed)
+                    lambda n, task=task: progress.advance(task, n), seeds)
                 progress.remove_task(task)
-                picture = f"samples-{len(rows)}-{form.name.replace(' ', '-')}.png"
-                if drawn is None:
-                    picture = None
-                else:
+                picture = None
+                if drawn is not None:
+                    picture = f"samples-{len(rows)}-{form.name}.png"
                     save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
                 rows.append(_row(each, scores, picture))
                 console.print(f"{name}: {_in_short(scores)}")
@@ -187,18 +204,24 @@ def _rows(command: Command, loaded: list[_Loaded], test: Tensor,
 
 
 def _row(each: _Loaded, scores: Scores, picture: str | None) -> dict:
+    from export.scores.forms import POST_TRAINING
+
     config = each.config
     return {"model": str(each.path), "kind": config.model.kind,
-            "trained": history(config, each.state, scores.form == "float"),
+            "trained": history(config, each.state,
+                               scores.form == "float" or scores.stage == POST_TRAINING),
             "ticks": config.model.ticks, "lag": config.model.lag,
             "picture": picture, **asdict(scores)}
 
 
 def _in_short(scores: Scores) -> str:
     """Scores as the command says them while it runs."""
-    return f"reconstruction {scores.reconstruction:.4f}" + (
-        f", Fréchet {scores.frechet.train_bn:.2f} (train-mode autoencoder), "
-        f"{scores.frechet.eval_bn:.2f} (eval mode)" if scores.frechet else "")
+    from export.scores.table import with_spread
+
+    row = asdict(scores)
+    return f"reconstruction {with_spread(row, 'reconstruction', 4)}" + (
+        f", Fréchet {with_spread(row, 'train_bn', 2)} (train-mode autoencoder), "
+        f"{with_spread(row, 'eval_bn', 2)} (eval mode)" if scores.frechet else "")
 
 
 def _curves(loaded: list[_Loaded], dataset: str, picture: Path) -> list[str]:
@@ -243,14 +266,14 @@ def history(config, state: dict, in_float: bool = False) -> str:
 
 def _stages(config, state: dict, in_float: bool) -> list[tuple[int, str, str]]:
     """Stages of training, the first one first, as (how many, of what, the rest)."""
-    from train.checkpoint import load_model
+    from train.checkpoint import load_model, start_of
 
     integer = config.model.integer
     before: list[tuple[int, str, str]] = []
     if config.start_from is not None:
-        before = [(0, "", "other weights")]
-        if config.start_from.is_file():
-            before = _stages(*load_model(config.start_from)[1:], in_float)
+        start = start_of(config, state)
+        before = [(0, "", "other weights")] if start is None else (
+            _stages(*load_model(start)[1:], in_float))
         if integer and in_float:
             return before
     o, epochs = config.optim, state["epoch"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from export.scores.distances import Frechet, FrechetScore, Inception, InceptionS
 from export.scores.forms import Form
 from export.scores.operations import (
     ann_operations,
+    mean_rate,
     operations,
     poisson_operations,
     published_operations,
@@ -45,14 +47,21 @@ class Scores:
     """Scores of one form of one model."""
 
     form: str
+    stage: str
+    """Of integers: export.scores.forms.POST_TRAINING or FINE_TUNED."""
     reconstruction: float
-    """Mean squared error in [-1, 1] over the test images."""
+    """Mean squared error in [-1, 1] over the test images, mean over latent seeds."""
     frechet: FrechetScore | None
-    """None without an autoencoder."""
+    """Mean over latent seeds; None without an autoencoder."""
     inception: InceptionScore | None
-    """None without its weights."""
+    """Mean over latent seeds; None without its weights."""
+    spread: dict[str, float]
+    """Standard deviations over latent seeds: of "reconstruction", and of the numbers of `frechet`
+    and `inception` by name; empty with a single seed."""
     rates: dict[str, dict[str, float]]
     """By mode and layer: spikes per neuron and tick."""
+    rate: dict[str, float]
+    """By mode: the same over the neurons of all layers that an image needs."""
     operations: dict[str, dict[str, float]]
     """By mode: accumulates and multiplies per image (export.scores.operations)."""
     published_operations: dict[str, float] | None
@@ -68,32 +77,31 @@ class Scores:
 
 
 def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
-               inception: Inception | None, on_images: Callable[[int], None], seed: int = 0
-               ) -> tuple[Scores, Tensor | None]:
-    """Scores of one form, and its generated images (samples, C, H, W) if it has a prior.
+               inception: Inception | None, on_images: Callable[[int], None],
+               seeds: Sequence[int] = (0,)) -> tuple[Scores, Tensor | None]:
+    """Scores of one form, and the images (samples, C, H, W) generated with the first seed, if it
+    has a prior.
 
     Args:
         test: test images float (N, C, H, W) in [-1, 1].
         samples: images to generate.
         frechet, inception: the scorers, or None.
         on_images: called with a number of images done.
-        seed: of the latents that the cost is counted with.
+        seeds: of the latents, one for each repetition; spikes and cost are counted with the first.
     """
-    error, meters = 0.0, MachineMeters()
-    for first in range(0, len(test), BATCH):
-        batch = test[first:first + BATCH]
-        error += float((form.reconstruct(batch, first) - batch).square().mean()) * len(batch)
-        on_images(len(batch))
+    meters = MachineMeters()
+    errors = [_error(form, test, seed, on_images) for seed in seeds]
     energy = {key: entry if entry["value"] is None else
-              {**entry, "value": entry["value"] / len(test)} for key, entry in
+              {**entry, "value": entry["value"] / (len(test) * len(seeds))} for key, entry in
               meters.read().items()}
-    drawn = []
-    for first in range(0, samples if "generate" in form.modes else 0, BATCH):
-        drawn.append(form.generate(min(BATCH, samples - first), first))
-        on_images(len(drawn[-1]))
-    drawn = torch.cat(drawn) if drawn else None
-    few = test[:RATE_IMAGES]
-    fired, work, published = {}, {}, None
+    shown, distances, features = None, [], []
+    for seed in seeds if "generate" in form.modes else ():
+        drawn = _generated(form, samples, seed, on_images)
+        shown = drawn if shown is None else shown
+        distances += [frechet.score(drawn)] if frechet else []
+        features += [inception.score(drawn)] if inception else []
+    few, seed = test[:RATE_IMAGES], seeds[0]
+    fired, rate, work, published = {}, {}, {}, None
     for mode in form.modes:
         if form.activity is None:
             if isinstance(form.model, PoissonVae):
@@ -101,16 +109,56 @@ def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
             else:
                 work[mode] = asdict(ann_operations(form.model, mode))
             continue
-        heard = form.activity(mode, few)
+        heard = form.activity(mode, few, seed)
         fired[mode] = rates(heard, form.model, len(few))
+        # PyTorch runs the prior beside a reconstruction, which does not need it.
+        rate[mode] = mean_rate(heard, form.model, len(few), *["prior"] * (mode == "reconstruct"))
         work[mode] = asdict(operations(form.model, heard, len(few), mode))
         if mode == "reconstruct" and form.name == "float":
             published = asdict(published_operations(form.model, heard, len(few)))
-    frechet, inception = (s if drawn is not None else None for s in (frechet, inception))
-    scores = Scores(form.name, error / len(test), frechet and frechet.score(drawn),
-                    inception and inception.score(drawn), fired, work, published, energy,
-                    _cost(form, few[:COST_IMAGES], work, seed), _loss(form, test))
-    return scores, drawn
+    scores = Scores(form.name, form.stage, statistics.fmean(errors), _mean(distances),
+                    _mean(features),
+                    _spread([{"reconstruction": e} for e in errors], distances, features), fired,
+                    rate, work, published, energy, _cost(form, few[:COST_IMAGES], work, seed),
+                    _loss(form, test))
+    return scores, shown
+
+
+def _error(form: Form, test: Tensor, seed: int, on_images: Callable[[int], None]) -> float:
+    """Mean squared error of the reconstructions of `test`."""
+    error = 0.0
+    for first in range(0, len(test), BATCH):
+        batch = test[first:first + BATCH]
+        error += float((form.reconstruct(batch, first, seed) - batch).square().mean()) * len(batch)
+        on_images(len(batch))
+    return error / len(test)
+
+
+def _generated(form: Form, samples: int, seed: int, on_images: Callable[[int], None]) -> Tensor:
+    drawn = []
+    for first in range(0, samples, BATCH):
+        drawn.append(form.generate(min(BATCH, samples - first), first, seed))
+        on_images(len(drawn[-1]))
+    return torch.cat(drawn)
+
+
+def _mean(repeated: list):
+    """The mean of each number of dataclasses of one type; None of none."""
+    if not repeated:
+        return None
+    return type(repeated[0])(**{f.name: statistics.mean(getattr(r, f.name) for r in repeated)
+                                for f in fields(repeated[0])})
+
+
+def _spread(*repeated: list) -> dict[str, float]:
+    """Standard deviation (n - 1) of each number of each list of dicts or dataclasses."""
+    found = {}
+    for values in repeated:
+        rows = [v if isinstance(v, dict) else asdict(v) for v in values]
+        if len(rows) > 1:
+            found |= {name: statistics.stdev(row[name] for row in rows) for name in rows[0]
+                      if name != "images"}
+    return found
 
 
 def _cost(form: Form, images: Tensor, work: dict, seed: int) -> dict[str, dict] | None:

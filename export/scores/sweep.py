@@ -82,7 +82,7 @@ def _sweep(command: Command, arguments: list[str]) -> int:
 
     from export.scores.autoencoder import load_autoencoder
     from export.scores.distances import Frechet
-    from export.scores.forms import forms
+    from export.scores.forms import torch_form
     from export.scores.scoring import score_form
     from hw_configs.files import replacing
     from lava_models.commands.console import make_console
@@ -113,9 +113,9 @@ def _sweep(command: Command, arguments: list[str]) -> int:
                               resume=begun and _same_settings(folder, config),
                               command=["sweep-fsvae", *arguments], console=console)
             trainer.run()
-        model, trained, _ = load_model(folder / "model.pt")
-        form = next(forms(model, trained, folder / "model.pt", command.seed, 1.0))
-        scores, _ = score_form(form, test, len(test), frechet, None, lambda n: None)
+        model, _, _ = load_model(folder / "model.pt")
+        scores, _ = score_form(torch_form("float", model, "cpu"), test, len(test), frechet, None,
+                               lambda n: None, [command.seed])
         rows.append({
             "ticks": ticks, "lag": lag, "synop_weight": weight, "timesteps": 4 * ticks // lag,
             "reconstruction": scores.reconstruction,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -34,17 +36,30 @@ def rows(record: dict) -> list[list[str]]:
     out = [[name, f"{error:.3f}", f"{frechet:.2f}", "-", "-", "-", "-", "-"]
            for name, error, frechet in PUBLISHED.get(record["dataset"], ())]
     for row in record["rows"]:
-        name = f"{_kind(row)}, {_FORMS[row['form']]}" + _spread(row)
-        frechet = row["frechet"] or {}
-        rates = {name: rate for name, rate in row["rates"].get("reconstruct", {}).items()
-                 if not name.startswith("prior")}  # it runs beside, in PyTorch
-        mean = _mean_rate(rates) if rates else None
-        work = [_work(row["operations"][mode], bool(rates)) if mode in row["operations"] else "-"
+        name = f"{_kind(row)}, {_form(row)}" + _inception(row)
+        rate = row["rate"].get("reconstruct")
+        work = [_work(row["operations"][mode], rate is not None)
+                if mode in row["operations"] else "-"
                 for mode in ("reconstruct", "generate")]
-        out.append([name, f"{row['reconstruction']:.4f}",
-                    *(f"{frechet[k]:.2f}" if frechet else "-" for k in ("train_bn", "eval_bn")),
-                    "-" if mean is None else f"{mean:.3f}", *work, row["trained"]])
+        out.append([name, with_spread(row, "reconstruction", 4),
+                    *(with_spread(row, k, 2) for k in ("train_bn", "eval_bn")),
+                    "-" if rate is None else f"{rate:.3f}", *work, row["trained"]])
     return out
+
+
+def with_spread(row: dict, name: str, digits: int) -> str:
+    """A score as "mean ± standard deviation over latent seeds", as far as there were several; "-"
+    without one."""
+    for scores in (row, row["frechet"], row["inception"]):
+        if scores is not None and name in scores:
+            deviation = row.get("spread", {}).get(name)
+            more = "" if deviation is None else f" ± {deviation:.{digits}f}"
+            return f"{scores[name]:.{digits}f}{more}"
+    return "-"
+
+
+def _form(row: dict) -> str:
+    return ", ".join(filter(None, (_FORMS[row["form"]], row.get("stage"))))
 
 
 def _kind(row: dict) -> str:
@@ -79,7 +94,7 @@ def cost_rows(record: dict) -> list[list[str]]:
             energy = cost["energy_j"]
             low, value, high = (_micro(energy[key]) for key in ("low", "value", "high"))
             spread = f"{value} ({low} to {high})"
-            frechet = f"{row['frechet']['train_bn']:.2f}" if row["frechet"] else "-"
+            frechet = with_spread(row, "train_bn", 2)
             counted = ["-"] * 5
             if "spikes" in cost:
                 share = cost["random_bits_synops"] / cost["synops"]
@@ -87,9 +102,10 @@ def cost_rows(record: dict) -> list[list[str]]:
                            f"{cost['synops'] / 1e3:,.0f}", f"{share:.0%}", str(cost["cores"])]
             else:
                 spread += ", arithmetic only"
+            stage = f", {row['stage']}" if row.get("stage") else ""
             out.append([
-                _kind(row), mode, *(("-", frechet) if mode == "generate" else
-                                    (f"{row['reconstruction']:.4f}", "-")),
+                _kind(row) + stage, mode, *(("-", frechet) if mode == "generate" else
+                                    (with_spread(row, "reconstruction", 4), "-")),
                 *counted, spread,
                 row["trained"] if mode == "reconstruct" else ""])
     return out
@@ -104,31 +120,34 @@ def cost_table(record: dict) -> list[str]:
         *("| " + " | ".join(cells) + " |" for cells in found)]
 
 
-def _spread(row: dict) -> str:
+def _inception(row: dict) -> str:
     return "" if not row["inception"] else (
-        f" (FID {row['inception']['fid']:.1f}, IS {row['inception']['inception_score']:.2f})")
-
-
-def _mean_rate(rates: dict[str, float]) -> float:
-    """Over layers, not neurons: what a layer typically does."""
-    return sum(rates.values()) / len(rates)
+        f" (FID {with_spread(row, 'fid', 1)}, IS {with_spread(row, 'inception_score', 2)})")
 
 
 def deployment(record: dict) -> list[str]:
-    """The cost of deployment, one line per model that has a float and a chip form."""
+    """The cost of deployment, one line per model that has a float form and each of its chip
+    forms."""
     lines = []
     for model in dict.fromkeys(row["model"] for row in record["rows"]):
-        mine = {row["form"]: row for row in record["rows"] if row["model"] == model}
-        if not {"float", "chip"} <= mine.keys():
-            continue
-        a, b = mine["float"], mine["chip"]
-        line = (f"deployment of {model}: reconstruction {a['reconstruction']:.4f} -> "
-                f"{b['reconstruction']:.4f} ({b['reconstruction'] / a['reconstruction'] - 1:+.1%})")
-        if a["frechet"]:
-            before, after = (row["frechet"]["train_bn"] for row in (a, b))
-            line += f", Fréchet {before:.2f} -> {after:.2f} ({after / before - 1:+.1%})"
-        lines.append(line)
+        mine = [row for row in record["rows"] if row["model"] == model]
+        before = [row for row in mine if row["form"] == "float"]
+        for a, b in itertools.product(before, (row for row in mine if row["form"] == "chip")):
+            stage = f", {b['stage']}" if b.get("stage") else ""
+            line = f"deployment of {model}{stage}: reconstruction " + _change(
+                a, b, "reconstruction", 4)
+            if a["frechet"]:
+                line += ", Fréchet " + _change(a, b, "train_bn", 2)
+            lines.append(line)
     return lines
+
+
+def _change(a: dict, b: dict, name: str, digits: int) -> str:
+    """A score of two rows, and how much of the first the second is more."""
+    before, after = (row["frechet"][name] if name != "reconstruction" else row[name]
+                     for row in (a, b))
+    return (f"{with_spread(a, name, digits)} -> {with_spread(b, name, digits)} "
+            f"({after / before - 1:+.1%})")
 
 
 def notes(record: dict) -> list[str]:
@@ -139,9 +158,14 @@ def notes(record: dict) -> list[str]:
                 f"({record['autoencoder']['sha256'][:12]}); train mode as published, which "
                 "depends on batches of 256; eval mode does not"
                 if record["autoencoder"] else "not computed: no --autoencoder given"),
+             "spikes / neuron and tick: over all neurons that a reconstruction needs, z included. "
              "synops: spikes times synapses, borders and strides included, without clocks, random "
              "bits and biases of the chip (run-lava's report has them). The FSVAE's image is "
              "convolved once besides, in multiplications."]
+    seeds = record.get("seeds", [])
+    if len(seeds) > 1:
+        lines.insert(0, f"± is the standard deviation over {len(seeds)} latent seeds ("
+                        f"{', '.join(map(str, seeds))}), the same trained weights")
     if cost_rows(record):
         lines.append("on a chip, per image: spikes and synops are counted (clocks, biases and "
                      "random bits included), cores and energy modelled for the smallest Loihi 2 "
@@ -191,7 +215,7 @@ def markdown(record: dict) -> str:
     body += ["![learning curve](curve.png)", ""]
     for row in record["rows"]:
         body += [f"First {min(64, record['samples'])} samples, unselected, {row['model']}, "
-                 f"{_FORMS[row['form']]}:", "", f"![samples]({row['picture']})", ""]
+                 f"{_form(row)}:", "", f"![samples]({row['picture']})", ""]
     return "\n".join(body)
 
 
@@ -201,12 +225,12 @@ def terminal(record: dict) -> Group:
                        "and tick; million synops", title_justify="left")
     for i, name in enumerate(("model", "error", "F train", "F eval", "rate", "reconstr.",
                               "generate")):
-        grid.add_column(name, justify="right" if i else "left", no_wrap=True)
+        grid.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
     for cells in rows(record):
         grid.add_row(*cells[:-1])
     cost = Table(title="on a chip, per image: counted; energy modelled", title_justify="left")
     for i, name in enumerate(("model", "mode", "steps", "spikes", "k synops", "cores", "uJ")):
-        cost.add_column(name, justify="right" if i > 1 else "left", no_wrap=True)
+        cost.add_column(name, justify="right" if i > 1 else "left", no_wrap=i > 0)
     for cells in cost_rows(record):
         cost.add_row(*(cells[i] for i in (0, 1, 4, 5, 6, 8, 9)))
     return Group(grid, *([cost] if cost.row_count else []),

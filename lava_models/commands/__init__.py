@@ -3,6 +3,7 @@
 Heavy imports are inside the functions here, so that --help is quick.
 
 - run_lava: run_lava_command
+- run_sim: run_sim
 - run_loihi: ChipOptions, check_options, run_loihi
 - energy_report: energy_report_command
 - random_bits_battery: battery_command

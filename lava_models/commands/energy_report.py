@@ -373,13 +373,13 @@ def _timing(command: Command) -> tuple[int, str]:
     """
     import h5py
 
-    from lava_models.net.hdf5 import FORMAT, read_net
+    from lava_models.net.hdf5 import read_net, says_model_net
     from lava_models.net.program import schedule_for
 
     if not h5py.is_hdf5(command.fit):
         return command.timesteps or TIMESTEPS, ""
     with h5py.File(command.fit, "r") as file:
-        if file.attrs.get("format") != FORMAT:
+        if not says_model_net(file):
             return command.timesteps or TIMESTEPS, ""
     schedule = schedule_for(read_net(command.fit), command.mode)
     if command.timesteps not in (None, schedule.period):

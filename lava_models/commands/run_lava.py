@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from hw_configs.files import UserError, check_writable, run_command
+from hw_configs.files import UserError, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
+from lava_models.commands.run_sim import run_sim
 from lava_models.net.pretrained import PRETRAINED
 
 PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
@@ -121,7 +121,7 @@ def run_lava_command(arguments: list[str]) -> int:
         if dataset is None:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
-    run = run_loihi if on_chip else _run
+    run = run_loihi if on_chip else run_sim
     return run(command, arguments, net, out, dataset, hardware)
 
 
@@ -131,114 +131,3 @@ def _trained_on(provenance: str) -> str | None:
         return json.loads(provenance).get("dataset")
     except (ValueError, AttributeError):
         return None
-
-
-def _run(command: Command, arguments: list[str], net, out: Path, dataset: str | None,
-         hardware) -> int:
-    import psutil
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from lava_models.commands.console import make_console
-    from lava_models.commands.meters import MachineMeters
-    from lava_models.commands.test_images import load_images
-    from lava_models.graph.compare import compare_with_reference
-    from lava_models.graph.lava_graph import (
-        Interrupted,
-        bytes_needed,
-        choose_lanes,
-        choose_record,
-        run_graph,
-    )
-    from lava_models.net.program import build_program
-    from lava_models.reference.rule30 import ChipBits
-    from lava_models.reference.simulator import encode_images
-    from lava_models.report.results import Finished, save_run
-
-    console = make_console()
-    mode, samples = command.mode, command.samples
-    program = build_program(net, mode)
-    schedule = program.schedule
-    images = graded = None
-    if mode == "reconstruct":
-        images = load_images(dataset, command.data_dir, samples, net.image_shape)
-        graded = encode_images(net, images)
-    check_writable(out)
-    lanes, room = 1, ""
-    if command.graph == "fused":
-        available = psutil.virtual_memory().available
-        lanes = min(samples, command.lanes or choose_lanes(net, mode, samples, available))
-        needed = bytes_needed(net, mode, lanes)
-        if needed > available:
-            raise UserError(f"--lanes {lanes}: needs about {needed / 2**30:.1f} GiB of memory, "
-                            f"{available / 2**30:.1f} are available; use fewer lanes")
-        room = f", about {needed / 2**30:.1f} GiB"
-    target = f"Lava CPU simulator, {command.graph} processes, {lanes} lane{'s' * (lanes > 1)}"
-    if command.graph == "stock":
-        target += f", {command.convolutions} convolutions"
-    console.print(f"running {command.net} on backend {command.backend} ({target}): {mode}, "
-                  f"{samples} samples of {schedule.period} timesteps{room}")
-    bits = ChipBits.of(net, mode, command.seed)
-    columns = (TextColumn("{task.description}"), BarColumn(),
-               TextColumn("{task.completed}/{task.total} timesteps"), TimeRemainingColumn(),
-               TextColumn("{task.fields[speed]}"))
-    start, begin, meters = time.perf_counter(), None, MachineMeters()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("compiling the graph", total=None, speed="")
-
-        def on_step(done: int, total: int) -> None:
-            nonlocal begin
-            now, speed = time.perf_counter(), ""
-            begin = begin or (now, done)
-            if done > begin[1]:
-                rate = (done - begin[1]) / (now - begin[0])
-                speed = (f"{rate * lanes / schedule.period:.1f} samples/s, "
-                         f"{rate:.0f} timesteps/s")
-            progress.update(task, completed=done, total=total, description="running", speed=speed)
-
-        try:
-            run = run_graph(net, mode, bits, samples, graded, graph=command.graph,
-                            convolutions=command.convolutions, lanes=lanes,
-                            record=choose_record(net, mode, lanes), on_step=on_step)
-        except Interrupted as interrupted:
-            progress.stop()
-            _save_finished(interrupted, net, out, samples, console)
-            raise
-    wall_s, machine = time.perf_counter() - start, meters.read()
-
-    check = {"equal": None, "verdict": "not compared", "samples_compared": 0}
-    if command.check:
-        with Progress(*columns[:2], TextColumn("{task.completed}/{task.total} lanes"),
-                      console=console, transient=True) as progress:
-            task = progress.add_task("comparing with the reference", total=lanes)
-            verdict = compare_with_reference(
-                run, net, mode, bits, graded,
-                on_lane=lambda done, total: progress.update(task, completed=done))
-        compared = min(samples, run.recorded * lanes)
-        check = {"equal": verdict.equal, "samples_compared": compared, "verdict":
-                 f"{compared} samples on Lava against the integer reference: {verdict}"}
-    return save_run(
-        Finished(images=images, graded=graded, voltage=run.voltage,
-                 latents=run.by_tick(program.draws[0], schedule), counts=run.counts,
-                 steps=run.steps, wall_s=wall_s, check=check, cpu=machine["cpu_j"], measured=None,
-                 target={"backend": command.backend, "graph": command.graph, "lanes": lanes,
-                         "description": f"{target}; not run on hardware"}),
-        net=net, net_path=command.net, mode=mode, seed=command.seed, dataset=dataset, out=out,
-        hardware=hardware, arguments=arguments, console=console)
-
-
-def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:
-    """Save the images that were done when Ctrl-C came; no report, whose counts are of all."""
-    from lava_models.reference.simulator import decode_images
-    from lava_models.report.pictures import save_grid
-    from lava_models.report.results import FINISHED, IMAGES, PICTURES, result_set, save_array
-
-    count = len(interrupted.finished)
-    if not count:
-        return
-    images = decode_images(net, interrupted.voltage)
-    with result_set(out) as folder:
-        save_array(images, folder / IMAGES)
-        save_array(interrupted.finished, folder / FINISHED)
-        save_grid(images, folder / PICTURES[0])
-    console.print(f"{count} of {samples} samples were finished and are in {out / IMAGES} "
-                  f"(which ones: {FINISHED}); no report was written")

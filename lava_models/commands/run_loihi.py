@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Literal
 from hw_configs.files import UserError, check_writable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from lava_models.cost.estimates import Hardware
     from lava_models.loihi.proof import Expected
+    from lava_models.net.netfile import NetFile
+    from lava_models.reference.rule30 import ChipBits
+    from lava_models.report.results import Finished
 
 
 @dataclass(frozen=True)
@@ -69,106 +76,166 @@ def check_options(options: ChipOptions, backend: str, mode: str) -> None:
         raise UserError("--hold: is for --mode reconstruct; generate has no input at all")
 
 
-def run_loihi(command, arguments: list[str], net, out: Path, dataset: str | None, hardware) -> int:
+@dataclass(frozen=True)
+class Plan:
+    """What is to run on the chip."""
+
+    samples: int
+    """As many as asked for, or as the power meter needs."""
+    before: int
+    """Samples that pass before the first that counts."""
+    bits: ChipBits
+    images: np.ndarray | None
+    """Float (samples, C, H, W) in [-1, 1]; None when generating."""
+    graded: np.ndarray | None
+    """int32 (samples, C*H*W)."""
+    hardware: Hardware
+    what: str
+    """Board, processes and form of the convolutions, in words."""
+
+
+def run_loihi(command, arguments: list[str], net: NetFile, out: Path, dataset: str | None,
+              hardware: Hardware) -> int:
     """Run the command (run_lava.Command) on a chip; 1 when chip and reference differ.
 
     Raises:
         UserError: whatever is wrong, in one line; nothing is written then.
     """
-    import numpy as np
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from lava_models.commands.console import make_console
-    from lava_models.commands.meters import MachineMeters
+
+    console = make_console()
+    plan = _plan(command, net, dataset, hardware)
+    if command.chip.dry_run:
+        _dry_run(command, net, plan, console)
+        return 0
+    check_writable(out)
+    finished = _run_on_board(command, net, plan, console)
+
+    from lava_models.report.results import save_run
+
+    return save_run(finished, net=net, net_path=command.net, mode=command.mode, seed=command.seed,
+                    dataset=dataset, out=out, hardware=plan.hardware, arguments=arguments,
+                    console=console)
+
+
+def _plan(command, net: NetFile, dataset: str | None, hardware: Hardware) -> Plan:
+    """Raises:
+        UserError: the network or the test images are not for this chip.
+    """
+    import numpy as np
+
     from lava_models.commands.test_images import load_images
-    from lava_models.cost.counts import pixels_used
     from lava_models.cost.describe import describe
-    from lava_models.cost.estimates import cost_of_run, place
-    from lava_models.loihi.board import check_for_chip, use_board
-    from lava_models.loihi.hardware_graph import (
-        planned_processes,
-        run_on_chip,
-        samples_before,
-        timesteps_of,
-    )
-    from lava_models.loihi.measure import Profilers, measured_section
-    from lava_models.loihi.proof import compare_with_expected, expect
-    from lava_models.net.program import build_program
+    from lava_models.cost.estimates import place
+    from lava_models.loihi.board import check_for_chip
+    from lava_models.loihi.hardware_graph import samples_before
+    from lava_models.net.program import schedule_for
     from lava_models.reference.rule30 import ChipBits
     from lava_models.reference.simulator import encode_images
-    from lava_models.report.results import Finished, save_run
 
-    console, options, mode = make_console(), command.chip, command.mode
+    options, mode, samples = command.chip, command.mode, command.samples
     hardware = replace(hardware, form=command.convolutions)
     placed, _, _ = place(describe(net, mode, name=command.net.name), hardware)
-    hardware = replace(hardware, board=placed.board)
     check_for_chip(net, mode, placed)
-    program = build_program(net, mode)
-    schedule = program.schedule
-    samples = command.samples
     if options.profile and not options.dry_run:
-        samples = max(samples, math.ceil(options.power_timesteps / schedule.period))
+        period = schedule_for(net, mode).period
+        samples = max(samples, math.ceil(options.power_timesteps / period))
     images = graded = None
     if mode == "reconstruct":
         images = load_images(dataset, command.data_dir, 1 if options.hold else samples,
                              net.image_shape)
         images = np.repeat(images, samples, axis=0) if options.hold else images
         graded = encode_images(net, images)
-    bits = ChipBits.of(net, mode, command.seed)
-    before = samples_before(mode, options.hold, options.input_delay)
+    return Plan(samples, samples_before(mode, options.hold, options.input_delay),
+                ChipBits.of(net, mode, command.seed), images, graded,
+                replace(hardware, board=placed.board),
+                f"{placed.board.name}, {options.generation}, stock processes, "
+                f"{command.convolutions} convolutions" + ", one image held" * options.hold)
 
-    def reference() -> Expected:
-        columns = (TextColumn("{task.description}"), BarColumn(),
-                   TextColumn("{task.completed}/{task.total} samples"))
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("reference", total=samples)
-            return expect(net, mode, bits, before, samples, graded,
-                          lambda n: progress.advance(task, n))
 
-    what = f"{placed.board.name}, {options.generation}, stock processes, {command.convolutions} " \
-           "convolutions" + ", one image held" * options.hold
-    if options.dry_run:
-        expected = reference()
-        cost = cost_of_run(net, mode, samples, expected.counts, pixels_used(graded), hardware,
-                           command.net.name)
-        _show_dry_run(console, command, net, cost, what, samples, planned_processes(
-            net, mode, bits, graded, command.convolutions, options.hold))
-        return 0
-    check_writable(out)
+def _expected(command, net: NetFile, plan: Plan, console: Console) -> Expected:
+    """The reference's run of the plan; shows its progress."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from lava_models.loihi.proof import expect
+
+    columns = (TextColumn("{task.description}"), BarColumn(),
+               TextColumn("{task.completed}/{task.total} samples"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reference", total=plan.samples)
+        return expect(net, command.mode, plan.bits, plan.before, plan.samples, plan.graded,
+                      lambda n: progress.advance(task, n))
+
+
+def _dry_run(command, net: NetFile, plan: Plan, console: Console) -> None:
+    """All but the run: fit, graph, what would be sent, and what it is expected to cost."""
+    from lava_models.cost.counts import pixels_used
+    from lava_models.cost.estimates import cost_of_run
+    from lava_models.loihi.hardware_graph import planned_processes
+
+    cost = cost_of_run(net, command.mode, plan.samples,
+                       _expected(command, net, plan, console).counts, pixels_used(plan.graded),
+                       plan.hardware, command.net.name)
+    processes = planned_processes(net, command.mode, plan.bits, plan.graded, command.convolutions,
+                                  command.chip.hold)
+    _show_dry_run(console, command, net, cost, plan.what, plan.samples, processes)
+
+
+def _run_on_board(command, net: NetFile, plan: Plan, console: Console) -> Finished:
+    """Take a board, run, measure, compare with the reference.
+
+    Raises:
+        UserError: no board, a compiler's refusal, a measurement that says nothing.
+    """
+    import numpy as np
+
+    from lava_models.commands.meters import MachineMeters
+    from lava_models.loihi.board import use_board
+    from lava_models.loihi.hardware_graph import run_on_chip, timesteps_of
+    from lava_models.loihi.measure import Profilers, measured_section
+    from lava_models.loihi.proof import compare_with_expected
+    from lava_models.net.program import build_program
+    from lava_models.report.results import Finished
+
+    options, mode, samples = command.chip, command.mode, plan.samples
+    program = build_program(net, mode)
     environment = use_board(options.partition, options.board, options.host, options.generation)
     console.print("board: " + ", ".join(f"{k}={v}" for k, v in environment.items()))
-    console.print(f"running {command.net} on backend loihi2 ({what}): {mode}, {samples} samples of "
-                  f"{schedule.period} timesteps; compiling, then the queue, at most "
-                  f"{options.wait:g} s")
+    console.print(f"running {command.net} on backend loihi2 ({plan.what}): {mode}, {samples} "
+                  f"samples of {program.schedule.period} timesteps; compiling, then the queue, at "
+                  f"most {options.wait:g} s")
     if samples > command.samples:
         console.print(f"{samples} samples instead of {command.samples}: the power meter needs "
                       f"{options.power_timesteps} timesteps (--power-timesteps, --no-profile)")
     profilers = None
     if options.profile:
-        profilers = Profilers.make(timesteps_of(net, mode, samples + before))
+        profilers = Profilers.make(timesteps_of(net, mode, samples + plan.before))
     start, meters = time.perf_counter(), MachineMeters()
-    run = run_on_chip(net, mode, bits, samples, graded, convolutions=command.convolutions,
-                      held=options.hold, delay=options.input_delay,
-                      loggers=profilers.all if profilers else (), wait_s=options.wait,
+    run = run_on_chip(net, mode, plan.bits, samples, plan.graded,
+                      convolutions=command.convolutions, held=options.hold,
+                      delay=options.input_delay, loggers=profilers.all if profilers else (),
+                      wait_s=options.wait,
                       on_start=lambda: console.print("the board answered; running"))
     wall_s, machine = time.perf_counter() - start, meters.read()
     measured = {}
     if profilers is not None:
-        measured = measured_section(profilers, run.steps, schedule.period, placed.board)
-    expected = reference()
+        measured = measured_section(profilers, run.steps, program.schedule.period,
+                                    plan.hardware.board)
+    expected = _expected(command, net, plan, console)
+    compared, late = compare_with_expected(run, expected, net, mode)
     # A held image is never sent: none of its pixels counts as a spike.
-    sent = np.zeros_like(graded) if options.hold else graded
-    equal, verdict = compare_with_expected(run, expected, net, mode)
-    return save_run(
-        Finished(images=images, graded=sent, voltage=run.voltage,
-                 latents=_latents(run, program, samples), counts=expected.counts,
-                 steps=run.steps, wall_s=wall_s, first=before,
-                 check={"equal": equal, "samples_compared": samples, "verdict": verdict},
-                 cpu=machine["cpu_j"], measured=measured,
-                 target={"backend": "loihi2", "graph": "stock", "lanes": 1,
-                         "description": f"Loihi 2: {what}; counts are the reference's"}),
-        net=net, net_path=command.net, mode=mode, seed=command.seed, dataset=dataset, out=out,
-        hardware=hardware, arguments=arguments, console=console)
+    sent = np.zeros_like(plan.graded) if options.hold else plan.graded
+    return Finished(
+        images=plan.images, graded=sent, voltage=run.voltage,
+        latents=_latents(run, program, samples), counts=expected.counts, steps=run.steps,
+        wall_s=wall_s, first=plan.before,
+        check={"equal": compared.equal, "samples_compared": samples, "verdict":
+               f"{samples} samples on the chip against the integer reference: {compared}"
+               + f"; z {late} timesteps late through its adapter" * bool(late),
+               **compared.section()},
+        cpu=machine["cpu_j"], measured=measured,
+        target={"backend": "loihi2", "graph": "stock", "lanes": 1,
+                "description": f"Loihi 2: {plan.what}; counts are the reference's"})
 
 
 def _latents(run, program, samples: int):

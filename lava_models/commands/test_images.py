@@ -10,6 +10,7 @@ import difflib
 import gzip
 import hashlib
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,10 @@ def _idx(folder: str) -> Callable[[Path, int], _Pictures]:
         if not raw.is_file() and not packed.is_file():
             raise UserError(f"{raw}: not there; give the folder that holds {folder}/raw with "
                             "--data-dir, or fetch it with train-fsvae --download")
-        data = raw.read_bytes() if raw.is_file() else gzip.decompress(packed.read_bytes())
+        try:
+            data = raw.read_bytes() if raw.is_file() else gzip.decompress(packed.read_bytes())
+        except (OSError, EOFError, zlib.error):
+            raise UserError(f"{packed}: damaged; fetch it again") from None
         header = np.frombuffer(data[:16], ">i4")
         if len(header) != 4 or header[0] != 0x803 or len(data) != 16 + header[1:].prod():
             raise UserError(f"{raw}: not an IDX image file (or cut short); fetch it again")
@@ -123,9 +127,10 @@ def _folder(data_dir: Path, count: int) -> _Pictures:
 
 def _open(file: Path) -> Image.Image:
     try:
-        return Image.open(file)
+        with Image.open(file) as opened:
+            return opened.copy()  # reads the pixels: a file that is cut short opens, too
     except (UnidentifiedImageError, OSError):
-        raise UserError(f"{file}: not a readable image") from None
+        raise UserError(f"{file}: not a readable image; remove it or fetch it again") from None
 
 
 def _crop(picture: Image.Image, side: int | None = None) -> Image.Image:

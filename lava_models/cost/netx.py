@@ -14,7 +14,7 @@ import numpy as np
 from hw_configs.files import UserError
 from lava_models.cost.describe import describe, read_description
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.net.hdf5 import FORMAT, read_net
+from lava_models.net.hdf5 import read_net, says_model_net
 
 SYNAPSES = ("dense", "conv")
 
@@ -32,7 +32,7 @@ def read_network(path: Path, mode: str) -> Network:
                         "file")
     try:
         with h5py.File(path, "r") as file:
-            ours = file.attrs.get("format") == FORMAT
+            ours = says_model_net(file)
             if not ours:
                 return _read_netx(file, path)
     except (OSError, KeyError, RuntimeError, ValueError) as error:

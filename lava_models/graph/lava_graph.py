@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lava_models.fused.cells import make_cell
 from lava_models.graph import runtime
 from lava_models.graph.wiring import Wiring
 from lava_models.net.netfile import NetFile
@@ -24,7 +25,6 @@ from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeu
 from lava_models.net.program import build_program
 from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
-from lava_models.reference.simulator import Reference
 
 if TYPE_CHECKING:
     from lava.magma.core.process.ports.ports import OutPort
@@ -125,7 +125,7 @@ def bytes_needed(net: NetFile, mode: str, lanes: int) -> int:
 
     A lane's spikes pass through channels, a probe and temporaries as well, hence the factor.
     """
-    cells = Reference(net, mode).layers
+    cells = [make_cell(p, (), 1) for p in build_program(net, mode).of(Neurons)]
     return PROCESS_BYTES * 3 * len(cells) + 3 * lanes * sum(c.bytes_per_sample for c in cells)
 
 
@@ -196,8 +196,7 @@ class Graph:
         from lava_models.processes.host import SpikeProbe
 
         name, size = population.name, self.lanes * population.size
-        steps = self.schedule.run_length(self.readout.phase, self.recorded)
-        self._new_file(name, (steps, math.ceil(size / 8)), np.uint8)
+        self._new_file(name, (self._recorded_steps(), math.ceil(size / 8)), np.uint8)
         self._new_file(f"{name}.counts", (self.schedule.period, population.size), np.int32)
         # In the last rounds only the first lanes still have samples.
         rounds = np.arange(self.per_lane)
@@ -209,6 +208,10 @@ class Graph:
                            name=f"probe_{name}")
         end.connect(probe.a_in)
         self.probed.append(population)
+
+    def _recorded_steps(self) -> int:
+        """Timesteps whose spikes are recorded."""
+        return self.schedule.run_length(self.readout.phase, self.recorded)
 
     def _read_voltage(self, readout) -> None:
         from lava_models.processes.host import StateProbe

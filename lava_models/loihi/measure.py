@@ -54,62 +54,77 @@ def measured_section(profilers: Profilers, steps: int, period: int, board: Board
         UserError: the meter gave too few readings, a logger lacks a series, or the board's file
             has fewer chips than the network is on.
     """
-    power, time = profilers.power, profilers.time
+    what = f"{steps} timesteps on {board.name}"
+    timestep = _timestep(profilers.time, what)
+    return {"timestep_us": timestep,
+            **_power(profilers, board, steps, period * timestep["value"] * 1e-6, what),
+            **_activity(profilers, steps, what)}
+
+
+def _power(profilers: Profilers, board: Board, steps: int, seconds: float, what: str
+           ) -> dict[str, dict]:
+    """Entries of power, and of energy in a sample of so many seconds."""
+    power = profilers.power
     total, static = (_series(power, name) for name in ("total_power", "static_total_power"))
     n = min(len(total), len(static))
     if n < FEWEST_READINGS:
         raise UserError(f"--backend loihi2: the power meter gave {n} readings in {steps} "
                         f"timesteps, expected at least {FEWEST_READINGS}; run longer with "
                         "--power-timesteps, or without power by --no-profile")
-    chips = len(np.unique(_series(profilers.memory, "chip_idx")))
-    on_board = int(board.chips.value)
-    if chips > on_board:
-        raise UserError(f"--backend loihi2: the network ran on {chips} chips, {board.name} has "
-                        f"{on_board}; name the board it ran on with --hw")
-    what = f"{steps} timesteps on {board.name}"
-    timestep = _timestep(time, what)
-    seconds = period * timestep["value"] * 1e-6
-    own_static = static * (chips / on_board)
-    idle = on_board - chips
-    less = f", {idle} of {on_board} chips idle and subtracted" if idle else ""
+    share, less = _used_chips(profilers, board)
+    own_static = static * share
     entries = {
-        "timestep_us": timestep,
         "power_total_w": _entry(total, f"{what}, idle chips included"),
         "power_static_w": _entry(own_static, what + less),
-    }
+        "energy_static_per_sample_j": _times(_entry(own_static, what + less), seconds, n)}
     for rail in ("vdd", "vddm", "vddio"):
         entries[f"power_{rail}_w"] = _entry(_series(power, f"{rail}_power"),
                                             f"{what}, rail {rail.upper()}")
-    dynamic = float(total.mean() - static.mean())
-    noise = board.chip.power_noise.value
-    spread = float(np.hypot(total.std(), static.std()))
-    entries["energy_static_per_sample_j"] = {
-        "value": float(own_static.mean()) * seconds, "basis": "measured", "what": what + less,
-        "spread": float(own_static.std()) * seconds, "n": n}
+    dynamic, noise = float(total.mean() - static.mean()), board.chip.power_noise.value
     if dynamic < noise:
         why = (f"dynamic power came out as {1e3 * dynamic:.1f} mW, within the meter's noise of "
                f"{1e3 * noise:g} mW")
         hole = {"value": None, "basis": "unavailable", "why": why,
                 "fix": "keep the chip busy: --hold in reconstruct mode, generate, or more cores"}
         names = "power_dynamic_w", "energy_dynamic_per_sample_j", "energy_per_sample_j"
-        entries |= {name: dict(hole) for name in names}
-    else:
-        entries["power_dynamic_w"] = {"value": dynamic, "basis": "measured", "spread": spread,
-                                      "n": n, "what": f"{what}, total less static"}
-        entries["energy_dynamic_per_sample_j"] = {
-            "value": dynamic * seconds, "basis": "measured", "what": what, "n": n,
-            "spread": spread * seconds}
-        entries["energy_per_sample_j"] = {
-            "value": (dynamic + float(own_static.mean())) * seconds, "basis": "measured",
-            "what": what + less, "n": n, "spread": spread * seconds}
+        return entries | {name: dict(hole) for name in names}
+    above = {"value": dynamic, "basis": "measured", "what": f"{what}, total less static",
+             "spread": float(np.hypot(total.std(), static.std())), "n": n}
+    whole = {**above, "value": dynamic + float(own_static.mean()), "what": what + less}
+    return entries | {
+        "power_dynamic_w": above,
+        "energy_dynamic_per_sample_j": _times({**above, "what": what}, seconds, n),
+        "energy_per_sample_j": _times(whole, seconds, n)}
+
+
+def _used_chips(profilers: Profilers, board: Board) -> tuple[float, str]:
+    """The share of the board's chips that the network is on, and what was subtracted, in words."""
+    chips = len(np.unique(_series(profilers.memory, "chip_idx")))
+    on_board = int(board.chips.value)
+    if chips > on_board:
+        raise UserError(f"--backend loihi2: the network ran on {chips} chips, {board.name} has "
+                        f"{on_board}; name the board it ran on with --hw")
+    idle = on_board - chips
+    less = f", {idle} of {on_board} chips idle and subtracted" if idle else ""
+    return chips / on_board, less
+
+
+def _activity(profilers: Profilers, steps: int, what: str) -> dict[str, dict]:
+    """Entries of events per timestep, and of the memory in use."""
+    entries = {}
     for name, series in (("synops_per_timestep", "syn_ops"),
                          ("neuron_passes_per_timestep", "dendrite_updates")):
         counts = _series(profilers.activity, series)
         entries[name] = {"value": float(counts.sum()) / steps, "basis": "measured",
                          "n": len(counts), "what": f"{what}, sum over cores (n)"}
     memory = 100 * _series(profilers.memory, "total_mpds")
-    entries["memory_percent"] = _entry(memory, "mean over cores, as the extension counts")
-    return entries
+    return entries | {"memory_percent": _entry(memory,
+                                               "mean over cores, as the extension counts")}
+
+
+def _times(entry: dict, factor: float, n: int) -> dict:
+    """The entry's value and spread times `factor`."""
+    return {**entry, "value": entry["value"] * factor, "spread": entry["spread"] * factor, "n": n}
 
 
 def _series(logger, name: str) -> np.ndarray:

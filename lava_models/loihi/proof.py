@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_models.graph.compare import SIDE_BY_SIDE, sent_by
+from lava_models.graph.compare import SIDE_BY_SIDE, Compared, Comparison, sent_by
 from lava_models.loihi.hardware_graph import ChipRun
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import RING_COUNTED_FROM, build_program
@@ -65,44 +65,44 @@ def expect(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
 
 
 def compare_with_expected(run: ChipRun, expected: Expected, net: NetFile, mode: str
-                          ) -> tuple[bool, str]:
-    """Images and z of a chip against the reference: (equal, verdict).
+                          ) -> tuple[Comparison, int]:
+    """Images and z of a chip against the reference, and how many timesteps late z came.
 
-    z may come up to MOST_DELAY timesteps late: its adapter's delay is not public.
+    Its adapter's delay is not public: up to MOST_DELAY timesteps are tried, the smallest that
+    differs least is taken. Every delay is tried on z of all samples, whole.
+
+    Raises:
+        ValueError: the recording of z ends before the last of it could have arrived.
     """
     program = build_program(net, mode)
     schedule, drawn, readout = program.schedule, program.draws[0], program.readout
-    samples = len(expected.voltage)
-    wanted = np.zeros((len(run.z), run.z.shape[1]), bool)
-    for sample, of_sample in enumerate(expected.z):
-        at = schedule.timesteps(drawn.phase, sample + run.first) - 1
-        wanted[at] = of_sample
     began = drawn.phase - 1 + schedule.period * run.first
-    ended = schedule.last_wave(drawn.phase, samples - 1 + run.first)
-    best = None
-    for delay in range(MOST_DELAY + 1):
-        got = run.z[began + delay:ended + delay]
-        wrong = np.argwhere(got != wanted[began:began + len(got)])
-        if best is None or len(wrong) < len(best[1]):
-            best = delay, wrong
-    delay, wrong = best
-    late = f", z {delay} timesteps late through its adapter" if delay else ""
+    ended = schedule.last_wave(drawn.phase, len(expected.z) - 1 + run.first)
+    if len(run.z) < ended + MOST_DELAY:
+        raise ValueError(f"z was recorded for {len(run.z)} timesteps, expected "
+                         f"{ended + MOST_DELAY}")
+    wanted = np.zeros((ended - began, drawn.size), bool)
+    for sample, of_sample in enumerate(expected.z):
+        wanted[schedule.timesteps(drawn.phase, sample + run.first) - 1 - began] = of_sample
+    wrong = [np.argwhere(run.z[began + delay:ended + delay] != wanted)
+             for delay in range(MOST_DELAY + 1)]
+    delay = int(np.argmin([len(where) for where in wrong]))
+    found = []
+    if len(wrong[delay]):
+        step, neuron = wrong[delay][0]
+        at = began + int(step)
+        found.append((at + 1, f"{drawn.name}, neuron {neuron}, timestep {at + 1}: chip "
+                      f"{int(run.z[at + delay, neuron])}, reference {int(wanted[step, neuron])}"))
     pixels = np.argwhere(run.voltage != expected.voltage)
-    if not len(wrong) and not len(pixels):
-        spikes = int(expected.z.sum())
-        return True, (f"{samples} samples on the chip against the integer reference: equal: "
-                      f"{spikes} latent spikes, {run.voltage.size} readout voltages{late}")
-    if len(wrong):
-        step, neuron = wrong[0]
-        at = began + int(step) + 1
-        where = (f"{len(wrong)} latent spikes differ, first {drawn.name}, neuron {neuron}, "
-                 f"timestep {at}: chip {int(run.z[at - 1 + delay, neuron])}, reference "
-                 f"{int(wanted[at - 1, neuron])}")
-    else:
+    if len(pixels):
         sample, pixel = pixels[0]
-        where = (f"{len(pixels)} readout voltages differ, first {readout.name}, "
-                 f"neuron {pixel}, timestep "
-                 f"{schedule.last_wave(readout.phase, int(sample) + run.first)}: chip "
-                 f"{run.voltage[sample, pixel]}, reference {expected.voltage[sample, pixel]}")
-    return False, (f"{samples} samples on the chip against the integer reference: NOT equal: "
-                   f"{where}{late}")
+        at = schedule.last_wave(readout.phase, int(sample) + run.first)
+        found.append((at, f"{readout.name}, neuron {pixel}, timestep {at}: chip "
+                      f"{run.voltage[sample, pixel]}, reference {expected.voltage[sample, pixel]}"))
+    return Comparison(
+        len(wanted),
+        (Compared(drawn.name, drawn.part, int(wanted.sum()), expected.z.size, wanted.size,
+                  len(wrong[delay]), awaited=True),
+         Compared(readout.name, readout.part, int(np.count_nonzero(expected.voltage)), 0,
+                  expected.voltage.size, len(pixels), awaited=True)),
+        min(found)[1] if found else None), delay

@@ -17,8 +17,10 @@ does not know.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,49 +28,103 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError, replacing
+from lava_models.net.fields import Field, Reader, attribute
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
 from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents, RateLatents
 
 FORMAT = "fsvae-netx"
 FORMAT_VERSION = 1
-_ATTRIBUTES = {"image_shape": tuple, "ticks": int, "lag": int, "latent": int, "k": int,
-               "random_bits": int, "input_scale": float, "output_scale": float, "provenance": str}
+
+# --- what there is ----------------------------------------------------------------------------
+
+SETTINGS = (
+    Field("image_shape", "i8", (3,), 1),
+    Field("ticks", "i8", (), 1),
+    Field("lag", "i8", (), 0),
+    Field("latent", "i8", (), 1),
+    Field("k", "i8", (), 0),
+    Field("random_bits", "i8", (), 1),
+    Field("input_scale", "f8"),
+    Field("output_scale", "f8"),
+    Field("provenance", "S"),
+)
+ATTRIBUTES = (Field("format", "S"), Field("format_version", "i8"), *SETTINGS,
+              Field("sha256", "S", optional=True))
+
+LAYER_TYPE, NEURON_TYPE = Field("type", "S10", (1,)), Field("type", "S")
+_MAP = Field("shape", "i8", (3,), 1)
+_CONVOLUTION = (
+    LAYER_TYPE, _MAP,
+    Field("bias", "i2", ("out",)),
+    Field("inputShape", "i8", (3,), 1),
+    Field("inChannels", "i8", (), 1),
+    Field("outChannels", "i8", (), 1),
+    Field("kernelSize", "i8", (2,), 1),
+    Field("stride", "i8", (2,), 1),
+    Field("padding", "i8", (2,), 0),
+    Field("dilation", "i8", (2,), 1, 1),
+    Field("groups", "i8", (), 1, 1),
+)
+LAYERS: Mapping[str, tuple[Field, ...]] = {
+    "input": (LAYER_TYPE, _MAP),
+    "flatten": (LAYER_TYPE, _MAP),
+    "dense": (
+        LAYER_TYPE,
+        Field("shape", "i8", (1,), 1),
+        Field("weight", "i2", ("out", "in")),
+        Field("bias", "i2", ("out",)),
+        Field("inFeatures", "i8", (), 1),
+        Field("outFeatures", "i8", (), 1),
+    ),
+    "conv": (*_CONVOLUTION, Field("weight", "i2", ("out", "in", "kernel", "kernel"))),
+    "convT": (*_CONVOLUTION, Field("weight", "i2", ("in", "out", "kernel", "kernel")),
+              Field("outputPadding", "i8", (2,), 0)),
+}
+NEURONS: Mapping[str, tuple[Field, ...]] = {
+    "CUBA": (
+        NEURON_TYPE,
+        Field("iDecay", "i8", (), 4096, 4096),
+        Field("vDecay", "i8"),
+        Field("vThMant", "i8"),
+        Field("refDelay", "i8", (), 1, 1),
+        Field("gradedSpike", "?"),
+        Field("spiking", "?"),
+    ),
+    "GLIF": (NEURON_TYPE, *(Field(f.name, "i4", ("ticks", "out") if f.name == "gain" else ("out",))
+                            for f in fields(Glif))),
+}
+HOST = (
+    Field("prior", "i4", ("latent",)),
+    Field("log_prior", "f4", ("latent",)),
+    Field("log_rate_max", "f8"),
+    Field("offset", "f4", ("pixels",)),
+)
+RATE = tuple(Field(f.name, "i8", (), 0) for f in fields(RateLatents))
+_HOST_REST = (Field("bias", "f4", ("out",)), Field("slope", "f8"))
+HOST_LAYERS = {2: (Field("weight", "f4", ("out", "in")), *_HOST_REST),
+               4: (Field("weight", "f4", ("out", "in", 3, 3)), *_HOST_REST)}
 
 
-def write_net(net: NetFile, path: Path) -> None:
-    """Write `net` to `path`, whole or not at all.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    # "latest": this version of the format carries checksums, so that a damaged file is an error
-    # and no wrong weight (or a crash inside the HDF5 library).
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
-        for name in _ATTRIBUTES:
-            file.attrs[name] = getattr(net, name)
-        for part in net.parts:
-            group = file.create_group(f"{part}/layer")
-            for i, layer in enumerate(_netx_sequence(net, part)):
-                _write_layer(group.create_group(str(i)), layer)
-        if net.rate is not None:
-            for f in fields(RateLatents):
-                file[f"rate/{f.name}"] = getattr(net.rate, f.name)
-        if net.poisson is None:
-            file["layer"] = file["encoder/layer"]
-        else:
-            _write_host(file.create_group("host"), net)
-
-
-def _write_host(group: h5py.Group, net: NetFile) -> None:
-    p = net.poisson
-    arrays = {"prior": p.prior, "log_prior": p.log_prior, "offset": net.output_offset}
-    for i, layer in enumerate(p.encoder):
-        arrays |= {f"encoder/{i}/weight": layer.weight, f"encoder/{i}/bias": layer.bias}
-        group[f"encoder/{i}/slope"] = layer.slope
-    group["log_rate_max"] = p.log_rate_max
-    for name, array in arrays.items():
-        group.create_dataset(name, data=array, compression="gzip", shuffle=True, fletcher32=True)
+def contents(net: NetFile) -> Iterator[tuple[str, tuple[Field, ...], dict]]:
+    """All that a file of `net` holds: (group, its fields, their values by name), "" the file."""
+    settings = {f.name: getattr(net, f.name) for f in SETTINGS}
+    yield "", ATTRIBUTES, {"format": FORMAT, "format_version": FORMAT_VERSION, **settings}
+    for part in net.parts:
+        for i, layer in enumerate(_netx_sequence(net, part)):
+            path = f"/{part}/layer/{i}"
+            if isinstance(layer, tuple):
+                yield path, LAYERS[layer[0]], {"type": layer[0], "shape": layer[1]}
+                continue
+            yield path, LAYERS[layer.type], _layer_values(layer)
+            yield f"{path}/neuron", *_neuron_values(layer.neuron)
+    if net.rate is not None:
+        yield "/rate", RATE, vars(net.rate)
+    if net.poisson is not None:
+        p = net.poisson
+        yield "/host", HOST, {"prior": p.prior, "log_prior": p.log_prior,
+                              "log_rate_max": p.log_rate_max, "offset": net.output_offset}
+        for i, host in enumerate(p.encoder):
+            yield f"/host/encoder/{i}", HOST_LAYERS[host.weight.ndim], vars(host)
 
 
 def _netx_sequence(net: NetFile, part: str) -> Iterator[Layer | tuple[str, tuple[int, ...]]]:
@@ -83,183 +139,225 @@ def _netx_sequence(net: NetFile, part: str) -> Iterator[Layer | tuple[str, tuple
         previous = layer
 
 
-def _write_layer(group: h5py.Group, layer) -> None:
-    kind, shape = layer if isinstance(layer, tuple) else (layer.type, layer.shape)
-    group.create_dataset("type", (1,), "S10", [kind.encode("ascii")])
-    group["shape"] = np.array(shape)
-    if isinstance(layer, tuple):
-        return
-    # 16 bits hold every weight and bias; compression halves that again.
-    group.create_dataset("weight", data=layer.weight.astype(np.int16), compression="gzip",
-                         shuffle=True, fletcher32=True)
-    group["bias"] = layer.bias.astype(np.int16)
-    if layer.type == "dense":
-        group["inFeatures"], group["outFeatures"] = layer.weight.shape[::-1]
-    else:
-        group["inputShape"] = np.array(layer.input_shape)
-        group["inChannels"], group["outChannels"] = layer.input_shape[0], layer.shape[0]
-        pairs = {"kernelSize": layer.kernel, "stride": layer.stride, "padding": layer.padding,
-                 "dilation": 1}
-        if layer.type == "convT":
-            pairs["outputPadding"] = layer.output_padding
-        for key, value in pairs.items():
-            group[key] = np.array([value, value])
-        group["groups"] = 1
-    neuron = layer.neuron
+def _layer_values(layer: Layer) -> dict:
+    values = {"type": layer.type, "shape": layer.shape, "weight": layer.weight, "bias": layer.bias}
+    if isinstance(layer, Dense):
+        return values | {"inFeatures": layer.weight.shape[1], "outFeatures": layer.weight.shape[0]}
+    values |= {"inputShape": layer.input_shape, "inChannels": layer.input_shape[0],
+               "outChannels": layer.shape[0], "groups": 1}
+    pairs = {"kernelSize": layer.kernel, "stride": layer.stride, "padding": layer.padding,
+             "dilation": 1}
+    if isinstance(layer, ConvT):
+        pairs["outputPadding"] = layer.output_padding
+    return values | {key: (value, value) for key, value in pairs.items()}
+
+
+def _neuron_values(neuron: Neuron) -> tuple[tuple[Field, ...], dict]:
     if isinstance(neuron, Glif):
-        group["neuron/type"] = b"GLIF"
-        for f in fields(Glif):
-            group.create_dataset(f"neuron/{f.name}", data=getattr(neuron, f.name), fletcher32=True,
-                                 chunks=True)
-        return
-    for key, value in {"type": b"CUBA", "iDecay": 4096, "vDecay": neuron.decay,
-                       "vThMant": neuron.threshold, "refDelay": 1, "gradedSpike": False,
-                       "spiking": neuron.spiking}.items():
-        group[f"neuron/{key}"] = value
+        return NEURONS["GLIF"], {"type": "GLIF", **vars(neuron)}
+    return NEURONS["CUBA"], {
+        "type": "CUBA", "iDecay": 4096, "vDecay": neuron.decay, "vThMant": neuron.threshold,
+        "refDelay": 1, "gradedSpike": False, "spiking": neuron.spiking}
+
+
+def _flat(net: NetFile) -> dict[str, np.ndarray | str]:
+    """`contents` as `Reader` returns them."""
+    return {f"{group}/{f.name}" if group else attribute(f.name): f.value(values[f.name])
+            for group, declared, values in contents(net) for f in declared if f.name in values}
+
+
+def content_sha256(values: Mapping[str, np.ndarray | str]) -> str:
+    """SHA-256 over names, types, shapes and values of all entries, whatever their place in a file.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        value = values[name]
+        text = isinstance(value, str)
+        head = [name, "text"] if text else [name, value.dtype.str, *value.shape]
+        data = value.encode() if text else np.ascontiguousarray(value).tobytes()
+        digest.update(json.dumps([*head, len(data)]).encode() + data)
+    return digest.hexdigest()
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write_net(net: NetFile, path: Path) -> None:
+    """Write `net` to `path`, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    # "latest": this version of the format carries checksums, so that a damaged header is an error
+    # (and no crash or endless loop inside the HDF5 library).
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        for name, declared, values in contents(net):
+            if name:
+                _write_group(file.create_group(name), declared, values)
+                continue
+            for f in declared:
+                if f.name in values:
+                    file.attrs[f.name] = f.stored(values[f.name])
+        file.attrs["sha256"] = np.bytes_(content_sha256(_flat(net)))
+        if net.poisson is None:
+            file["layer"] = file["encoder/layer"]
+
+
+def _write_group(group: h5py.Group, declared: tuple[Field, ...], values: dict) -> None:
+    for f in declared:
+        data = f.stored(values[f.name])
+        # 16 bits hold every weight; compression halves that again.
+        packed = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+        group.create_dataset(f.name, data=data, **packed if data.ndim > 1 else {})
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def says_model_net(file: h5py.File) -> bool:
+    """Whether an HDF5 file calls itself a model.net."""
+    said = file.attrs.get("format")
+    return said in (FORMAT, FORMAT.encode())
 
 
 def read_net(path: Path) -> NetFile:
     """Read and check a model.net.
 
     Raises:
-        UserError: no such file, no HDF5, another format, a field missing or out of range.
+        UserError: no such file, no HDF5, another format, an entry that is missing, unknown, of
+            another type or shape or out of range, a link, or a network that is not the one the
+            file's hash is of.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; export-netx writes one from a model.pt")
     try:
         with h5py.File(path, "r") as file:
-            return _read(file, str(path))
-    except (OSError, KeyError, RuntimeError):  # h5py's ways to say that bytes are damaged
+            values = _read(Reader(file, str(path)))
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError):
+        # h5py's ways to say that bytes are damaged
         raise UserError(f"{path}: not a readable HDF5 file (damaged, cut short, or another "
                         "format); export it again with export-netx") from None
-
-
-def _read(file: h5py.File, where: str) -> NetFile:
-    if file.attrs.get("format") != FORMAT:
-        raise UserError(f"{where}: an HDF5 file, but not a {FORMAT} one (attribute 'format' is "
-                        f"{file.attrs.get('format')!r}); export it with export-netx")
-    if file.attrs.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{where}: format version {file.attrs.get('format_version')!r}, this "
-                        f"release reads {FORMAT_VERSION}; export it again with export-netx")
-    values = {}
-    for name, kind in _ATTRIBUTES.items():
-        if name not in file.attrs:
-            raise UserError(f"{where}: attribute '{name}' is missing; export it again")
-        value = file.attrs[name]
-        try:
-            values[name] = tuple(int(n) for n in value) if kind is tuple else kind(value)
-        except (TypeError, ValueError):
-            raise UserError(f"{where}: attribute '{name}' is {value!r}; expected "
-                            f"{'integers' if kind is tuple else kind.__name__}") from None
-    values |= dict.fromkeys(PARTS, ())
-    parts = PARTS if "host" not in file else PARTS[-1:]
-    if "rate" in file:
-        values["rate"] = _read_rate(file["rate"], where)
-        parts = [p for p in PARTS if p in file]
-    for part in parts:
-        group = _get(file, f"{part}/layer", where)
-        layers = [_read_layer(_get(group, str(i), where), where) for i in range(len(group))]
-        values[part] = tuple(layer for layer in layers if layer is not None)
-    if "host" in file:
-        values |= _read_host(file["host"], where)
+    signed = values.pop(attribute("sha256"), None)
     try:
-        return NetFile(**values)
+        net = _network(values)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
+    made = _flat(net)
+    for name in sorted(values.keys() | made.keys()):
+        if name not in made or not np.array_equal(values[name], made[name]):
+            raise UserError(f"{path}: {name} does not fit the rest of the file"
+                            + _instead(values[name], made.get(name)) + "; export it again")
+    if signed not in (None, content_sha256(values)):
+        raise UserError(f"{path}: changed since it was written (its SHA-256 differs); export it "
+                        "again")
+    return net
 
 
-def _read_host(group: h5py.Group, where: str) -> dict:
-    def array(key: str, kind: type) -> np.ndarray:
-        values = np.asarray(_get(group, key, where)[()])
-        if not np.issubdtype(values.dtype, np.number) or not values.size:
-            raise UserError(f"{where}: {group.name}/{key} holds {values.dtype} of shape "
-                            f"{values.shape}, expected numbers")
-        return values.astype(kind)
-
-    encoder = tuple(
-        HostLayer(array(f"encoder/{i}/weight", np.float32), array(f"encoder/{i}/bias", np.float32),
-                  float(array(f"encoder/{i}/slope", np.float64)))
-        for i in range(len(_get(group, "encoder", where))))
-    return {"poisson": PoissonLatents(array("prior", np.int32), array("log_prior", np.float32),
-                                      float(array("log_rate_max", np.float64)), encoder),
-            "output_offset": array("offset", np.float32)}
+def _instead(found: np.ndarray | str, expected: np.ndarray | str | None) -> str:
+    if expected is None:
+        return ""
+    return f": {np.array(found).tolist()}, expected {np.array(expected).tolist()}"
 
 
-def _read_rate(group: h5py.Group, where: str) -> RateLatents:
-    values = {}
-    for f in fields(RateLatents):
-        value = np.asarray(_get(group, f.name, where)[()])
-        if not np.issubdtype(value.dtype, np.integer) or value.ndim:
-            raise UserError(f"{where}: {group.name}/{f.name} holds {value.dtype} of shape "
-                            f"{value.shape}, expected an integer")
-        values[f.name] = int(value)
-    return RateLatents(**values)
+def _read(reader: Reader) -> dict[str, np.ndarray | str]:
+    """All entries of a file, by name."""
+    file, where = reader.file, reader.where
+    if not says_model_net(file):
+        raise UserError(f"{where}: an HDF5 file, but not a {FORMAT} one (attribute 'format' is "
+                        f"{file.attrs.get('format')!a}); export it with export-netx")
+    values = reader.attributes(ATTRIBUTES)
+    version = values[attribute("format_version")]
+    if version != FORMAT_VERSION:
+        raise UserError(f"{where}: format version {version}, this release reads {FORMAT_VERSION}; "
+                        "export it again with export-netx")
+    host, rate = "host" in file, "rate" in file
+    parts = PARTS[-1:] if host else PARTS
+    if rate:
+        parts = tuple(p for p in PARTS if p != "posterior" and (p != "prior" or p in file))
+    reader.group("", (), *parts, "host" if host else "layer", *["rate"] * rate)
+    for part in parts:
+        reader.group(f"/{part}", (), "layer")
+        for i in range(reader.count(f"/{part}/layer")):
+            values |= _read_layer(reader, f"/{part}/layer/{i}")
+    if rate:
+        values |= reader.group("/rate", RATE)
+    if not host:
+        reader.same("layer", "/encoder/layer")
+        return values
+    values |= reader.group("/host", HOST, "encoder")
+    for i in range(reader.count("/host/encoder")):
+        path = f"/host/encoder/{i}"
+        values |= reader.group(path, HOST_LAYERS[reader.axes(path, "weight", *HOST_LAYERS)])
+    return values
 
 
-def _get(group: h5py.Group, key: str, where: str):
-    if key not in group:
-        raise UserError(f"{where}: {group.name.rstrip('/')}/{key} is missing; export it again")
-    return group[key]
-
-
-def _read_neuron(group: h5py.Group, where: str) -> Neuron:
-    def value(key: str) -> np.ndarray:
-        return _get(group, f"neuron/{key}", where)[()]
-
-    kind = bytes(value("type")).decode("ascii", "replace")
-    if kind == "GLIF":
-        arrays = {f.name: value(f.name) for f in fields(Glif)}
-        for key, array in arrays.items():
-            if not np.issubdtype(array.dtype, np.integer) or not array.size:
-                raise UserError(f"{where}: {group.name}/neuron/{key} holds {array.dtype} of shape "
-                                f"{array.shape}, expected integers")
-        return Glif(**{key: array.astype(np.int32) for key, array in arrays.items()})
-    if kind != "CUBA" or value("iDecay") != 4096:
-        raise UserError(f"{where}: {group.name}/neuron: type '{kind}'; expected CUBA with iDecay "
-                        "4096, or GLIF")
-    return Lif(int(value("vDecay")), int(value("vThMant")), bool(value("spiking")))
-
-
-def _read_layer(group: h5py.Group, where: str) -> Layer | None:
-    def value(key: str) -> np.ndarray:
-        return _get(group, key, where)[()]
-
-    def pair(key: str) -> int:
-        a, b = value(key)
-        if a != b:
-            raise UserError(f"{where}: {group.name}/{key} is {a}, {b}; expected two equal numbers")
-        return int(a)
-
-    kind = bytes(value("type")[0]).decode("ascii", "replace")
+def _read_layer(reader: Reader, path: str) -> dict[str, np.ndarray | str]:
+    kind = reader.kind(path, LAYER_TYPE, LAYERS)
     if kind in ("input", "flatten"):
-        return None
-    if kind not in ("dense", "conv", "convT"):
-        raise UserError(f"{where}: {group.name}: layer type '{kind}', known are input, conv, "
-                        "flatten, dense, convT")
-    weight, bias = value("weight"), value("bias")
-    for key, array in (("weight", weight), ("bias", bias)):
-        if not np.issubdtype(array.dtype, np.integer):
-            raise UserError(f"{where}: {group.name}/{key} holds {array.dtype}, expected integers")
-    common = {
-        "weight": weight.astype(np.int32), "bias": bias.astype(np.int32),
-        "neuron": _read_neuron(group, where),
-    }
-    dims = 2 if kind == "dense" else 4
-    square = kind == "dense" or weight.shape[2:3] == weight.shape[3:4]
-    if weight.ndim != dims or not weight.size or not square:
-        raise UserError(f"{where}: {group.name}/weight has shape {weight.shape}, expected "
-                        + ("(out, in)" if dims == 2 else "4 axes with a square kernel"))
+        return reader.group(path, LAYERS[kind])
+    neuron = f"{path}/neuron"
+    return {**reader.group(path, LAYERS[kind], "neuron"),
+            **reader.group(neuron, NEURONS[reader.kind(neuron, NEURON_TYPE, NEURONS)])}
+
+
+# --- from entries to a network ----------------------------------------------------------------
+
+
+def _network(values: Mapping[str, np.ndarray | str]) -> NetFile:
+    """The network of a file's entries.
+
+    Raises:
+        UserError: as `NetFile`.
+    """
+    settings = {f.name: _plain(values[attribute(f.name)]) for f in SETTINGS}
+    layers = {part: tuple(_layer(values, path) for path in _numbered(values, f"/{part}/layer")
+                          if f"{path}/weight" in values) for part in PARTS}
+    if f"/rate/{RATE[0].name}" in values:
+        rate = RateLatents(**{f.name: values[f"/rate/{f.name}"].item() for f in RATE})
+        return NetFile(**settings, **layers, rate=rate)
+    if "/host/prior" not in values:
+        return NetFile(**settings, **layers)
+    host = tuple(HostLayer(values[f"{path}/weight"], values[f"{path}/bias"],
+                           values[f"{path}/slope"].item())
+                 for path in _numbered(values, "/host/encoder"))
+    poisson = PoissonLatents(values["/host/prior"], values["/host/log_prior"],
+                             values["/host/log_rate_max"].item(), host)
+    return NetFile(**settings, **layers, poisson=poisson, output_offset=values["/host/offset"])
+
+
+def _numbered(values: Mapping[str, np.ndarray | str], path: str) -> list[str]:
+    """Paths of the groups 0, 1, 2 ... of a group, in order."""
+    rest = (name[len(path) + 1:] for name in values if name.startswith(f"{path}/"))
+    return [f"{path}/{i}" for i in sorted({int(name.split("/")[0]) for name in rest})]
+
+
+def _plain(value: np.ndarray | str) -> str | int | float | tuple[int, ...]:
+    if isinstance(value, str):
+        return value
+    return tuple(value.tolist()) if value.ndim else value.item()
+
+
+def _layer(values: Mapping[str, np.ndarray | str], path: str) -> Layer:
+    def entry(key: str):
+        return values[f"{path}/{key}"]
+
+    kind, common = entry("type"), (entry("weight"), entry("bias"), _neuron(values, path))
     if kind == "dense":
-        return Dense(**common)
-    if value("groups") != 1 or pair("dilation") != 1:
-        raise UserError(f"{where}: {group.name}: groups and dilation must be 1")
-    common |= {"input_shape": tuple(int(n) for n in value("inputShape")),
-               "stride": pair("stride"), "padding": pair("padding")}
-    channels = weight.shape[1 if kind == "conv" else 0]
-    if len(common["input_shape"]) != 3 or common["input_shape"][0] != channels:
-        raise UserError(f"{where}: {group.name}/inputShape is {common['input_shape']}, expected "
-                        f"({channels}, height, width)")
+        return Dense(*common)
+    # Of pairs the first: that the second is the same shows when the network is held against the
+    # file.
+    geometry = {"input_shape": _plain(entry("inputShape")), "stride": _plain(entry("stride"))[0],
+                "padding": _plain(entry("padding"))[0]}
     if kind == "conv":
-        return Conv(**common)
-    return ConvT(**common, output_padding=pair("outputPadding"))
+        return Conv(*common, **geometry)
+    return ConvT(*common, **geometry, output_padding=_plain(entry("outputPadding"))[0])
+
+
+def _neuron(values: Mapping[str, np.ndarray | str], path: str) -> Neuron:
+    def entry(key: str):
+        return values[f"{path}/neuron/{key}"]
+
+    if entry("type") == "GLIF":
+        return Glif(**{f.name: entry(f.name) for f in fields(Glif)})
+    return Lif(entry("vDecay").item(), entry("vThMant").item(), entry("spiking").item())

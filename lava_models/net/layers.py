@@ -17,6 +17,8 @@ from hw_configs import Chip
 
 MEMORYLESS = 4095
 """The decay, in 1/4096, that leaves nothing of sums up to 63 and next to nothing of others."""
+LONG_RUN = 1024
+"""Ticks beyond which a membrane's bound is the limit of the geometric series."""
 Need = Callable[[bool, str], None]
 """Refuses with the text unless the first argument holds."""
 
@@ -167,47 +169,87 @@ class ConvT:
 Layer = Dense | Conv | ConvT
 
 
-def fan_in_bound(layer: Layer, input_max: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Interval:
+    """What a signal may be, both ends included."""
+
+    low: int
+    high: int
+
+
+SPIKE = Interval(0, 1)
+
+
+def graded(most: int) -> Interval:
+    """Signed integers of a graded message."""
+    return Interval(-most, most)
+
+
+def fan_in_bound(layer: Layer, signal: Interval) -> np.ndarray:
     """Worst-case |sum(w * s) + bias| per output channel: int64 (out,).
 
-    Interval bound over the integer weights: inputs are 0 or 1 (`input_max` = 1, spikes) or
-    anything in [-input_max, input_max] (graded input).
+    Interval bound over the integer weights; what comes in may be anything in `signal`.
     """
     axes = (0, 2, 3) if layer.type == "convT" else tuple(range(1, layer.weight.ndim))
     weight, bias = layer.weight.astype(np.int64), layer.bias.astype(np.int64)
     if layer.type == "convT" and layer.stride > 1:
         # An output pixel meets only the taps of its own sub-pixel phase: bound each phase.
-        s = layer.stride
-        phases = [weight[:, :, a::s, b::s] for a in range(s) for b in range(s)]
-        return np.max([_bound(w, bias, axes, input_max) for w in phases], axis=0)
-    return _bound(weight, bias, axes, input_max)
+        s, starts = layer.stride, range(min(layer.stride, layer.kernel))
+        phases = [weight[:, :, a::s, b::s] for a in starts for b in starts]
+        return np.max([_bound(w, bias, axes, signal) for w in phases], axis=0)
+    return _bound(weight, bias, axes, signal)
 
 
-def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], input_max: int):
-    if input_max > 1:
-        return np.abs(weight).sum(axis=axes) * input_max + np.abs(bias)
-    high = np.maximum(weight, 0).sum(axis=axes) + bias
-    low = np.minimum(weight, 0).sum(axis=axes) + bias
+def _bound(weight: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], signal: Interval):
+    excited, inhibited = (part.sum(axis=axes) for part in
+                          (np.maximum(weight, 0), np.minimum(weight, 0)))
+    high = excited * signal.high + inhibited * signal.low + bias
+    low = excited * signal.low + inhibited * signal.high + bias
     return np.maximum(high, -low)
 
 
-def membrane_bound(layer: Layer, input_max: int, ticks: int) -> int:
+def membrane_bound(layer: Layer, signal: Interval, ticks: int) -> int:
     """Worst-case |v| after `ticks` ticks: the geometric sum of the worst input."""
     neuron = layer.neuron
-    keep = (4096 - neuron.decay) / 4096
+    wave = fan_in_bound(layer, signal) * 64
     if isinstance(neuron, Glif):
-        wave = fan_in_bound(layer, input_max) * 64 * (neuron.gain.max(axis=0) / 4096)
-        wave += neuron.leak + neuron.subtract
-        return math.ceil((wave * sum(keep**t for t in range(ticks))).max())
-    return math.ceil(fan_in_bound(layer, input_max).max() * 64 * sum(keep**t for t in range(ticks)))
+        wave = wave * (neuron.gain.max(axis=0) / 4096) + neuron.leak + neuron.subtract
+    return math.ceil((wave * _waves_held(neuron.decay, ticks)).max())
+
+
+def _waves_held(decay: int | np.ndarray, ticks: int) -> np.ndarray:
+    """How many times a constant wave is in the membrane after `ticks` ticks, at most."""
+    keep = (4096 - np.asarray(decay)) / 4096
+    if ticks <= LONG_RUN:
+        return sum(keep**t for t in range(ticks))
+    least_leak = 1 / 4096
+    return np.where(keep < 1, 1 / np.maximum(1 - keep, least_leak), ticks)
 
 
 # --- what a layer must satisfy ----------------------------------------------------------------
 
 
-def check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip, need: Need
+def check_geometry(layer: Layer, name: str, need: Need) -> None:
+    """Refuse a convolution whose output is not what its weights and sizes say."""
+    if isinstance(layer, Dense):
+        return
+    channels = layer.weight.shape[1 if layer.type == "conv" else 0]
+    need(len(layer.input_shape) == 3 and layer.input_shape[0] == channels
+         and min(layer.input_shape) >= 1,
+         f"{name}: inputShape is {layer.input_shape}, expected ({channels}, height, width)")
+    need(1 <= layer.stride <= layer.kernel,
+         f"{name}: stride {layer.stride}, expected 1 to the kernel's {layer.kernel}")
+    need(0 <= layer.padding < layer.kernel,
+         f"{name}: padding {layer.padding}, expected 0 to {layer.kernel - 1}, less than the kernel")
+    if isinstance(layer, ConvT):
+        need(0 <= layer.output_padding < layer.stride, f"{name}: outputPadding "
+             f"{layer.output_padding}, expected 0 to {layer.stride - 1}, less than the stride")
+    need(min(layer.shape) >= 1, f"{name}: has an output of {layer.shape}, expected one")
+
+
+def check_layer(layer: Layer, name: str, signal: Interval, ticks: int, chip: Chip, need: Need
                 ) -> None:
-    """Refuse a layer that the chip cannot hold; `input_max` as in `fan_in_bound`."""
+    """Refuse a layer that the chip cannot hold; `signal` is what comes in."""
     weight, bias, neuron = layer.weight, layer.bias, layer.neuron
     lo, hi = int(weight.min()), int(weight.max())
     if lo < 0 < hi:
@@ -232,11 +274,11 @@ def check_layer(layer: Layer, name: str, input_max: int, ticks: int, chip: Chip,
              f"{name}: vDecay {neuron.decay}, expected 0 to {chip.decay_one - 1}")
         need(0 < neuron.threshold <= chip.threshold_max,
              f"{name}: vThMant {neuron.threshold}, expected 1 to {chip.threshold_max}")
-    worst = int(fan_in_bound(layer, input_max).max())
+    worst = int(fan_in_bound(layer, signal).max())
     need(worst <= chip.activation_max, f"{name}: synaptic sums reach {worst}, "
          f"the {chip.activation_bits.value}-bit port takes {chip.activation_max}")
     limit = chip.state_max if neuron.spiking else neuron.threshold << chip.activation_shift.value
-    reach = membrane_bound(layer, input_max, ticks)
+    reach = membrane_bound(layer, signal, ticks)
     need(reach <= limit, f"{name}: the membrane reaches {reach}, it holds {limit}")
 
 

@@ -16,12 +16,15 @@ from hw_configs.files import UserError
 from lava_models.net.latents import MOST_THINNING_BITS, Clipped, DrawRule, Selection, Thinning
 from lava_models.net.layers import (
     MEMORYLESS,
+    SPIKE,
     Dense,
     Layer,
     Lif,
     Need,
+    check_geometry,
     check_layer,
     fan_in_bound,
+    graded,
 )
 
 PARTS = ("encoder", "posterior", "prior", "decoder")
@@ -167,6 +170,8 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
     for name in ("ticks", "latent", *(("lag",) if fed_back else ())):
         need(getattr(net, name) >= 1, f"{name} = {getattr(net, name)}: expected at least 1")
     if net.poisson is None:
+        if net.rate is None:
+            _check_loop(net, need)
         need(2 <= net.k <= 64, f"k = {net.k}: expected 2 to 64")
         need(4 <= net.random_bits <= 12, f"random_bits = {net.random_bits}: expected 4 to 12")
     else:
@@ -177,6 +182,8 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
         value = getattr(net, name)
         need(math.isfinite(value) and value > 0,
              f"{name} = {value}: expected a finite positive number")
+    need(round(net.input_scale) <= chip.activation_max, f"input_scale = {net.input_scale}: the "
+         f"{chip.activation_bits.value}-bit port takes {chip.activation_max}")
 
     sizes = {"encoder": math.prod(net.image_shape), "posterior": 2 * net.latent,
              "prior": net.latent, "decoder": net.latent}
@@ -189,6 +196,7 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
         need(len(layers) > 0, f"/{part}/layer: no layers")
         size = sizes[part]
         for name, layer in net.named_layers(part):
+            check_geometry(layer, f"{name} ({layer.type})", need)
             need(math.prod(layer.input_shape) == size,
                  f"{name} ({layer.type}): takes {math.prod(layer.input_shape)} inputs, "
                  f"gets {size}")
@@ -198,9 +206,18 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
             need(layer.neuron.spiking != readout, f"{name} ({layer.type}): "
                  + (f"the last {part} layer is read and must not spike" if readout
                     else "must spike; only the last decoder layer is a readout"))
-            graded = round(net.input_scale) if name == "encoder.0" else 1
-            check_layer(layer, f"{name} ({layer.type})", graded, net.ticks, chip, need)
+            signal = graded(round(net.input_scale)) if name == "encoder.0" else SPIKE
+            check_layer(layer, f"{name} ({layer.type})", signal, net.ticks, chip, need)
         need(size == ends[part], f"/{part}: ends in {size} neurons, expected {ends[part]}")
+
+
+def _check_loop(net: NetFile, need: Need) -> None:
+    """z passes the layers of posterior or prior and the selection: a whole number of timesteps per
+    tick of the lag (lava_models.net.schedule)."""
+    for part in ("posterior", "prior"):
+        depth = len(getattr(net, part)) + 1
+        need(depth % net.lag == 0, f"lag = {net.lag}: expected a divisor of the {depth} timesteps "
+             f"that z takes through the {part} and back")
 
 
 def _check_poisson(net: NetFile, need: Need) -> None:
@@ -253,6 +270,6 @@ def _check_rate(net: NetFile, chip: Chip, need: Need) -> None:
              and layer.neuron.decay == MEMORYLESS,
              f"{name} ({layer.type}): a prior of rates is dense layers of LIF neurons without "
              f"memory, vDecay {MEMORYLESS}")
-    worst = int(fan_in_bound(net.prior[-1], 1).max()) + r.prior_unit
+    worst = int(fan_in_bound(net.prior[-1], SPIKE).max()) + r.prior_unit
     need(worst <= chip.activation_max, f"{name}: its sums and the random bits' reach {worst}, the "
          f"{chip.activation_bits.value}-bit port takes {chip.activation_max}")

@@ -18,13 +18,13 @@ from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from threadpoolctl import threadpool_limits
 
+from lava_models.fused.cells import make_cell
 from lava_models.net.layers import Conv as ConvLayer
 from lava_models.net.layers import ConvT, Glif
 from lava_models.net.populations import Connection, LayerWeights, Population, among_carriers
 from lava_models.net.schedule import Schedule, dilate_decay
 from lava_models.net.synapse import shared_kernel
 from lava_models.processes.glif import GLIF
-from lava_models.reference.simulator import LayerCell
 
 
 class SpikingLayer(AbstractProcess):
@@ -108,7 +108,7 @@ class StockSpikingLayer(AbstractSubProcessModel):
 @requires(CPU)
 @tag("fixed_pt")
 class FusedSpikingLayer(PyLoihiProcessModel):
-    """The reference's arithmetic, once per wave; between waves nothing is computed.
+    """Synapses and neurons of lava_models.fused, once per wave; between waves nothing is computed.
 
     `v` is the membrane at the last wave; what leaks until the next is made up for then.
     """
@@ -122,10 +122,11 @@ class FusedSpikingLayer(PyLoihiProcessModel):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         population, self.schedule = proc_params["population"], proc_params["schedule"]
+        connections = proc_params["connections"]
         self.first_wave, self.lanes = population.phase, proc_params["lanes"]
-        self.two_inputs = any(c.port == "z_in" for c in proc_params["connections"])
+        self.two_inputs = any(c.port == "z_in" for c in connections)
         threadpool_limits(1)  # one thread per process: the processes share the cores
-        self.cell = LayerCell(population.kind.layer, self.schedule.dilation)
+        self.cell = make_cell(population, connections, self.schedule.dilation)
         self.silent = np.zeros(self.lanes * population.size, np.uint8)
 
     def run_spk(self) -> None:
@@ -134,10 +135,8 @@ class FusedSpikingLayer(PyLoihiProcessModel):
         if tick is not None:
             if tick == 0:
                 self.cell.start(self.lanes)
-            fired = self.cell.step(*self.inputs)
-            self.v = self.cell.v.ravel().astype(np.int32)
-            if self.cell.spiking:
-                spikes = fired.ravel().view(np.uint8)
+            spikes = self.cell.step(*self.inputs).ravel()
+            self.v = self.cell.v.ravel()
         self.s_out.send(spikes)
         ports = (self.s_in, self.z_in) if self.two_inputs else (self.s_in,)
         self.inputs = [port.recv().reshape(-1, self.lanes) for port in ports]

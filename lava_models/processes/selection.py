@@ -19,10 +19,9 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 
+from lava_models.fused.cells import FusedDraw
 from lava_models.net.populations import Connection, Population, among_carriers
-from lava_models.net.ring import random_bits
 from lava_models.net.schedule import Schedule
-from lava_models.reference.simulator import DrawCell
 
 
 class LatentSelection(AbstractProcess):
@@ -88,7 +87,7 @@ class StockLatentSelection(AbstractSubProcessModel):
 @requires(CPU)
 @tag("fixed_pt")
 class FusedLatentSelection(PyLoihiProcessModel):
-    """The reference's draw, once per wave."""
+    """lava_models.fused.FusedDraw, once per wave."""
 
     zeta_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     bits_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -100,7 +99,8 @@ class FusedLatentSelection(PyLoihiProcessModel):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.draws, self.schedule = proc_params["draws"], proc_params["schedule"]
-        self.lanes, self.cell = proc_params["lanes"], DrawCell(self.draws[0].kind)
+        into = tuple(c for c in proc_params["connections"] if c.target == self.draws[0].name)
+        self.lanes, self.cell = proc_params["lanes"], FusedDraw(self.draws[0].kind, into)
         self.muted = self.schedule.ticks - self.draws[-1].kind.muted
         self.nothing = np.zeros(self.lanes * self.draws[0].size, np.uint8)
 
@@ -108,13 +108,8 @@ class FusedLatentSelection(PyLoihiProcessModel):
         tick = self.schedule.tick_at(self.draws[0].phase, self.time_step)
         z = self.nothing
         if tick is not None:
-            if tick == 0:
-                self.cell.start(self.lanes)
-            bits = random_bits(self.observed.reshape(-1, self.lanes).T != 0, self.draws[0].size,
-                               self.draws[0].kind.spare)
-            signals = () if self.cell.constant is not None else (
-                self.zeta.reshape(-1, self.lanes),)
-            z = self.cell.step(*signals, bits).ravel().view(np.uint8)
+            z = self.cell.step(**self.inputs).ravel()
         self.z_out.send(z)
         self.z_feedback.send(self.nothing if tick is None or tick >= self.muted else z)
-        self.zeta, self.observed = self.zeta_in.recv(), self.bits_in.recv()
+        self.inputs = {name: getattr(self, name).recv().reshape(-1, self.lanes)
+                       for name in self.cell.ports}

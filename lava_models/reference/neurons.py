@@ -3,7 +3,8 @@
 Values are integers held in floats wide enough for them: synaptic sums times 64 stay below 2^22 (the
 16-bit port, which netfile.check proves), so float32 is exact and BLAS can take the sums; products
 with 12-bit factors have up to 36 bits, so membranes are float64. That they cannot leave 24 bits is
-proved there, too.
+proved there, too; what would leave them all the same is an OverflowError here, where Lava's CPU
+ports widen silently.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from lava_models.net.layers import Glif, Layer
 from lava_models.net.schedule import dilate_decay
 
+PORT_MAX, STATE_MAX = 64 * (2**15 - 1), 2**23 - 1
+"""Largest synaptic sum times 64, and membrane, that the chip's registers hold."""
 PIECE = 16384
 """Membranes updated at a time: 128 KiB."""
 ONE = 4096
@@ -52,6 +55,7 @@ class LifNeurons:
                 piece *= self.keep
                 np.trunc(piece, out=piece)  # towards zero, as the chip rounds
             piece += sums[start:start + PIECE]
+            _check_range(sums[start:start + PIECE], piece)
             if self.spiking:
                 over = np.greater(piece, self.threshold, out=out[start:start + PIECE])
                 np.copyto(piece, 0, where=over)
@@ -91,7 +95,18 @@ class GlifNeurons:
             v += np.trunc(sums[rows] * self.gain[self.tick, rows])
             v -= self.leak[rows]
             v -= self.subtract[rows] * fired
+            _check_range(sums[rows], v)
             np.greater(v, self.threshold[rows], out=fired)
             np.copyto(v, np.trunc(v * self.after_spike[rows]), where=fired)
         self.tick += 1
         return self.fired.copy()
+
+
+def _check_range(sums: np.ndarray, membranes: np.ndarray) -> None:
+    """Raises:
+        OverflowError: a register of the chip could not hold one of them.
+    """
+    for values, most, what in ((sums, PORT_MAX, "a synaptic sum times 64"),
+                               (membranes, STATE_MAX, "a membrane")):
+        if values.size and max(values.max(), -values.min()) > most:
+            raise OverflowError(f"{what} is beyond {most}")

@@ -147,6 +147,10 @@ def _verdict(check: dict, samples: int) -> Finding:
     if not 1 <= check["samples_compared"] <= samples:
         return Finding("verdict", DIFFERS, f"{check['samples_compared']} samples compared of "
                                            f"{samples}")
+    apart = [p["name"] for p in check["populations"] if p["differing"]]
+    if apart or not check["populations"]:
+        return Finding("verdict", DIFFERS, "equal, but its populations say: "
+                       + (f"{', '.join(apart)} differ" if apart else "nothing was compared"))
     return Finding("verdict", SAME, f"the record says yes: {check['verdict']}")
 
 

@@ -8,6 +8,7 @@ reason and what to do).
 from __future__ import annotations
 
 import json
+import math
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from lava_models.cost.estimates import Cost, energy_section, fit_section_of, tim
 from lava_models.net.schedule import Schedule
 from lava_models.report.file_names import check_file_name
 
-SCHEMA = "lava-fsvae-report/3"
+SCHEMA = "lava-fsvae-report/4"
 COUNTED = ("neurons", "synapses", "spikes", "synops", "neuron_updates")
 NOT_COUNTED = [
     "input/output between host and chip, the board around the chips, their embedded processors",
@@ -130,12 +131,14 @@ def validate_report(record: dict, where: str) -> None:
     import jsonschema
 
     schema = json.loads(
-        (resources.files("lava_models.report") / "schemas" / "report-3.json").read_text("utf-8"))
+        (resources.files("lava_models.report") / "schemas" / "report-4.json").read_text("utf-8"))
     if record.get("schema") != SCHEMA:
         raise UserError(f"{where}: schema {record.get('schema')!r}, this release reads {SCHEMA}; "
                         "run run-lava again")
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(record))
+    draft = jsonschema.Draft202012Validator
+    strict = jsonschema.validators.extend(draft, type_checker=draft.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: type(value) is int))  # by JSON Schema 5.0 is one, too
+    error = jsonschema.exceptions.best_match(strict(schema).iter_errors(record))
     if error is not None:
         raise UserError(f"{where}: {error.json_path}: {error.message}")
     for name in (record["inputs"]["counts"], *record["pictures"], *record["outputs"]):
@@ -194,7 +197,8 @@ def read_report(path: Path) -> dict:
         UserError: no such file, no JSON, or not a valid record.
     """
     try:
-        record = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
+        record = json.loads(path.read_text("utf-8"), parse_constant=_no_number,
+                            parse_float=_finite, parse_int=_whole, object_pairs_hook=_once)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run-lava writes one") from None
     except (ValueError, RecursionError, OSError) as error:
@@ -208,6 +212,31 @@ def read_report(path: Path) -> dict:
 def _no_number(word: str) -> None:
     """NaN and the infinities, which Python reads and JSON does not know; sums do not catch them."""
     raise ValueError(f"{word} is no number")
+
+
+def _finite(digits: str) -> float:
+    """Not the infinity that Python makes of too large a number."""
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
+
+
+def _whole(digits: str) -> int:
+    """Not more than 64 bits: Python divides no larger one by a float."""
+    number = int(digits)
+    if abs(number) >= 2**64:
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """Python takes the last of two entries of a name, and another reader the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in found if names.count(n) > 1)!a} occurs twice")
+    return found
 
 
 def write_report(record: dict, folder: Path, pictures: Path | None = None) -> Path:

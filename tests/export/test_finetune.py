@@ -10,8 +10,11 @@ import pytest
 from export.cli import export_command
 from export.finetune import finetune_command
 from export.fold import fold
+from export.translate import SEEN, translate
+from hw_configs import load_chip
 from lava_models import UserError, read_net
-from train.checkpoint import load, load_model, save
+from train.checkpoint import load, load_model, save, sha256_of
+from train.data import to_float
 from train.models.ann import AnnVae
 
 
@@ -64,6 +67,46 @@ def test_resumes_to_the_same_weights(tuned, tmp_path):
     Trainer(config, whole, prepare=lambda m: set_scales(m, source, 0.9, 0.5)).run()
     a, b = (load(p / "checkpoints" / "last.pt")["model"] for p in (cut, whole))
     assert all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_resumes_with_its_own_settings(tuned, tmp_path):
+    """Flags need not be said again; others are refused by name."""
+    shutil.copytree(tuned.parent, tmp_path / "run")
+    model, cut = tmp_path / "run" / "model.pt", tmp_path / "run" / "integer"
+    finetune_command([str(model), "--limit-batches", "3", "--lr", "0.001", "--force"])
+    finetune_command([str(model), "--resume", "--epochs", "3"])
+    config = load_model(cut / "model.pt")[1]
+    state = load(cut / "checkpoints" / "last.pt")
+    assert (state["epoch"], config.optim.limit_batches, config.optim.lr) == (3, 3, 0.001)
+    assert state["provenance"]["start_from_sha256"] == sha256_of(model)
+    for flags, said in ((["--lr", "0.002"], "--lr 0.001, not 0.002"),
+                        (["--fill", "0.9"], "--fill 0.9: the scales are chosen when a run begins"),
+                        (["--seed", "8"], "--seed 3, not 8")):
+        with pytest.raises(UserError, match=said):
+            finetune_command([str(model), "--resume", *flags])
+
+
+def test_nothing_is_chosen_by_test_images(digits_run, tmp_path, monkeypatch):
+    """The scales come of the training images that an export sees: the same integers."""
+    import train.data
+
+    real = train.data.load_images
+
+    def no_test_set(config, split, limit=None):
+        assert split == "train"
+        return real(config, split, limit)
+
+    for module in ("train.data", "train.trainer", "export.translate"):
+        monkeypatch.setattr(f"{module}.load_images", no_test_set)
+    model = shutil.copy(digits_run / "model.pt", tmp_path / "model.pt")
+    finetune_command([str(model), "--epochs", "1", "--limit-batches", "1", "--fill", "1"])
+    float_model, config, _ = load_model(model)
+    seen = to_float(real(config, "train", SEEN)).numpy()
+    wanted = translate(float_model, load_chip(), random_bits=4, images=seen, provenance={})
+    tuned = load_model(tmp_path / "integer" / "model.pt")[0]
+    for q, (name, block) in zip(wanted.layers, tuned.named_layers()):
+        assert q.name == name and float(block.neuron.input_max) == q.input_max
+        assert float(block.neuron.weight_scale) == pytest.approx(q.scale / q.input_max)
 
 
 def test_outgrown_layer_is_refused(tuned, tmp_path):

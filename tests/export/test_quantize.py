@@ -13,7 +13,7 @@ from export.fold import FloatLayer
 from export.quantize import quantize, quantize_first
 from hw_configs import load_chip
 from lava_models import UserError
-from lava_models.net.layers import fan_in_bound, membrane_bound
+from lava_models.net.layers import SPIKE, Interval, fan_in_bound, graded, membrane_bound
 
 CHIP = load_chip()
 
@@ -24,22 +24,49 @@ def _layer(weight, bias=None, threshold=0.2, keep=1024, **more):
     return FloatLayer("prior.0", "dense", weight, bias, threshold, keep, weight.shape[1:], **more)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.floats(1e-3, 0.3), st.floats(0, 2),
-       st.sampled_from([1, 31, 127]))
-@settings(max_examples=60, deadline=None)
-def test_everything_fits(seed, inputs, spread, bias, input_max):
+def _signal(input_max: int) -> Interval:
+    return graded(input_max) if input_max > 1 else SPIKE
+
+
+def _quantized(seed: int, inputs: int, spread: float, bias: float, input_max: int):
+    """Nine neurons with normal weights and biases of these standard deviations, quantised."""
     rng = np.random.default_rng(seed)
     layer = _layer(rng.normal(0, spread, (9, inputs)), rng.normal(0, bias, 9))
-    try:
-        q = quantize(layer, CHIP, 16, input_max)
-    except UserError:
-        return  # refusing is allowed, overflowing is not
+    return quantize(layer, CHIP, 16, _signal(input_max))
+
+
+def _fits(q, input_max: int) -> None:
     assert not (q.layer.weight % 2).any() and not (q.layer.bias % 2).any()
     assert np.abs(q.layer.weight).max() <= 254
     assert np.abs(q.layer.bias).max() <= CHIP.bias_max
-    assert fan_in_bound(q.layer, input_max).max() <= CHIP.activation_max
-    assert membrane_bound(q.layer, input_max, 16) <= CHIP.state_max
+    assert fan_in_bound(q.layer, _signal(input_max)).max() <= CHIP.activation_max
+    assert membrane_bound(q.layer, _signal(input_max), 16) <= CHIP.state_max
     assert 1 <= q.layer.neuron.threshold <= CHIP.threshold_max
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 3000), (31, 200), (127, 50)]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_everything_fits(seed, input_max_and_most, data):
+    """What ten levels of every weight and threshold leave room for is never refused: the port takes
+    32 767 of 20 * input_max * (sum of weights / largest), bias and threshold 4 094 and 131 071 of
+    20 * input_max / largest times theirs."""
+    input_max, most = input_max_and_most
+    spread = data.draw(st.floats(0.02, 0.1))
+    bias = spread * data.draw(st.floats(0, 25 / input_max))
+    _fits(_quantized(seed, data.draw(st.integers(1, most)), spread, bias, input_max), input_max)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.floats(1e-3, 0.3), st.floats(0, 2),
+       st.sampled_from([1, 31, 127]))
+@settings(max_examples=60, deadline=None)
+def test_nothing_overflows(seed, inputs, spread, bias, input_max):
+    """Of layers most of which have no scale: refused or within every register."""
+    try:
+        q = _quantized(seed, inputs, spread, bias, input_max)
+    except UserError as error:
+        assert "cannot be quantised" in str(error)
+    else:
+        _fits(q, input_max)
 
 
 def test_integers_follow_the_scale():
@@ -81,7 +108,7 @@ def test_readout_keeps_below_its_threshold():
                                 keep_register=3277)
     q = quantize(layer, CHIP, 16)
     assert not q.layer.neuron.spiking
-    assert membrane_bound(q.layer, 1, 16) <= CHIP.threshold_max << 6
+    assert membrane_bound(q.layer, SPIKE, 16) <= CHIP.threshold_max << 6
 
 
 @pytest.mark.parametrize(("weight", "message"), [
@@ -104,6 +131,6 @@ def test_first_layer_shares_the_port_between_image_and_weights():
     layer = _layer(rng.normal(0, 0.3, (16, 9)), rng.normal(0, 0.2, 16))
     q = quantize_first(layer, CHIP, 16, mean_square=0.8)
     input_max = q.input_max
-    assert fan_in_bound(q.layer, input_max).max() <= CHIP.activation_max
+    assert fan_in_bound(q.layer, _signal(input_max)).max() <= CHIP.activation_max
     assert input_max >= 16
     assert abs(q.layer.neuron.threshold / q.scale - 0.2) < 0.01

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
 from hw_configs.files import UserError
 from train.cli import parse
-from train.config import DATASETS, KINDS, RunConfig, validate
+from train.config import DATASETS, KINDS, GlifVaeConfig, RunConfig, validate
+from train.models.fsvae import GlifVae, Output
+from train.models.losses import kld
 from train.settings import flags_of, from_dict, load_toml, presets, run_of, to_dict
 
 
@@ -200,6 +203,20 @@ def test_default_weights_are_the_models_own():
     loss = dataclasses.replace(run_of("fsvae").loss, distance="kld")
     assert loss.weight == 1e-4
     assert dataclasses.replace(loss, distance_weight=0.0).weight == 0.0
+
+
+def test_kl_weight_of_the_glif_preset_is_the_published_one():
+    """Their loss, squared error on [0, 1] + 6e-3 KL, is a quarter of ours of the same images."""
+    model = GlifVae(GlifVaeConfig(image_size=8, hidden=(4, 4), latent=3, k=4, bottleneck=(4, 4)),
+                    torch.Generator().manual_seed(0))
+    image, drawn = torch.rand(2, 5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    posterior, prior = torch.randint(2, (2, 5, 5, 12)).float()
+    rates = (z.unflatten(-1, (3, 4)).mean(-1) for z in (posterior, prior))
+    published = (drawn - image).square().mean() + 6e-3 * kld(*rates)
+    for dataset in ("celeba", "mnist"):
+        loss = parse(["--model", "glif", "--dataset", dataset]).run.loss
+        ours = model.losses(Output(2 * drawn - 1, posterior, prior, prior), 2 * image - 1, loss)
+        assert float(ours.total) == pytest.approx(4 * float(published), rel=1e-5)
 
 
 def test_resume_keeps_the_model(tmp_path):

@@ -10,7 +10,9 @@ from PIL import Image
 from hw_configs.files import UserError
 from lava_models.commands.test_images import load_images as load_without_torch
 from train.cli import parse
-from train.data import load_images, split_validation, to_float
+from train.data import augmentation, load_images, split_validation, to_float
+from train.settings import from_dict, to_dict
+from train.trainer import Trainer
 
 
 def _config(dataset, data_dir="data", *more):
@@ -41,6 +43,30 @@ def test_folder(image_folder):
 
 
 @pytest.mark.parametrize("dataset", ["digits", "folder"])
+def test_flips_only_when_asked_to(dataset, image_folder, tmp_path):
+    """A folder may hold letters; with --flip about half of a batch is mirrored."""
+    small = ["--model", "ann", "--hidden", "4", "8", "--latent", "4", "--batch-size", "20",
+             "--device", "cpu"]
+    plain, flipped = (Trainer(_config(dataset, image_folder, *small, *more), tmp_path / "run")
+                      for more in ([], ["--flip"]))
+    a, b = plain._batch(0, 0), flipped._batch(0, 0)
+    there = {image.numpy().tobytes() for image in to_float(plain.training)}
+    assert all(image.contiguous().numpy().tobytes() in there for image in a)
+    mirrored = (b == a.flip(-1)).flatten(1).all(1) & (a != a.flip(-1)).flatten(1).any(1)
+    assert 0.2 < mirrored.float().mean() < 0.8
+    assert torch.equal(b[~mirrored], a[~mirrored])
+
+
+def test_the_papers_flips_stay_and_so_do_those_of_old_runs():
+    assert augmentation(_config("cifar10")) and augmentation(_config("celeba"))
+    assert not augmentation(_config("mnist")) and not augmentation(_config("folder"))
+    stored = to_dict(_config("folder"))
+    assert not augmentation(from_dict(stored, "it"))
+    del stored["flip"]  # as written before there was the setting
+    assert augmentation(from_dict(stored, "it"))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "folder"])
 def test_both_loaders_give_the_same_pixels(dataset, image_folder):
     config = _config(dataset, image_folder)
     ours = to_float(load_images(config, "test"))[:3].numpy()
@@ -62,8 +88,10 @@ def test_absent_data_says_how_to_get_it(dataset, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_broken_image(image_folder):
-    (image_folder / "00.png").write_text("no image")
+@pytest.mark.parametrize("bytes_left", [0, 300])
+def test_broken_image(image_folder, bytes_left):
+    whole = (image_folder / "00.png").read_bytes()
+    (image_folder / "00.png").write_bytes(whole[:bytes_left])
     with pytest.raises(UserError, match="00.png: not a readable image"):
         load_images(_config("folder", image_folder), "train")
 

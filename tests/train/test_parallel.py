@@ -14,11 +14,10 @@ from train.parallel import Ranks
 
 RUN = """
 import sys
-from train.layers.neuron import Lif
-if {operators}:  # the path other devices take
-    Lif.runs_compiled = lambda self, current: False
+from train.backends.choice import only
 from train.cli import train_command
-sys.exit(train_command(sys.argv[1:]))
+with only("{backend}"):
+    sys.exit(train_command(sys.argv[1:]))
 """
 SETTINGS = ["--dataset", "digits", "--hidden", "8", "16", "16", "--latent", "8", "--k", "4",
             "--ticks", "4", "--bottleneck", "16", "24", "--batch-size", "48", "--limit-batches",
@@ -28,7 +27,8 @@ SETTINGS = ["--dataset", "digits", "--hidden", "8", "16", "16", "--latent", "8",
 def _train(tmp_path: Path, ranks: int, run: str, *, operators: bool = False,
            code: str | None = None) -> Path:
     script = tmp_path / "run.py"
-    script.write_text(code or RUN.format(operators=operators))
+    script.write_text(code or RUN.format(
+        backend="PyTorch operators" if operators else "compiled loops"))
     launch = [sys.executable]
     if ranks > 1:
         launch += ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks),
@@ -76,7 +76,8 @@ def test_resume_on_another_number_of_ranks(tmp_path):
     two = _train(tmp_path, 2, "two", code=STOPPED)
     assert not (two / "model.pt").exists()
     resumed = subprocess.run(
-        [sys.executable, "-c", RUN.format(operators=False), "--resume", "--run-dir", str(two)],
+        [sys.executable, "-c", RUN.format(backend="compiled loops"), "--resume", "--run-dir",
+         str(two)],
         capture_output=True, text=True, timeout=200)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert _last_row(two)["loss"] == pytest.approx(_last_row(one)["loss"], rel=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import tomli
@@ -11,7 +12,7 @@ import torch
 from hw_configs.files import UserError
 from train.checkpoint import load, load_model
 from train.cli import parse, train_command
-from train.run_folder import remove_run
+from train.run_folder import DERIVED, remove_run
 from train.streams import stream
 from train.trainer import Trainer
 
@@ -72,10 +73,69 @@ def test_nothing_to_resume(tmp_path):
         train_command([*TINY, "--run-dir", str(tmp_path / "none"), "--resume"])
 
 
-def test_resume_with_another_model_is_one_line(tmp_path):
-    _trainer(tmp_path / "a").run(until=lambda epoch, step: step == 1)
-    with pytest.raises(UserError, match="last.pt: does not fit these settings"):
-        _trainer(tmp_path / "a", "--latent", "7", resume=True)
+@pytest.mark.parametrize(("changed", "said"), [
+    (["--batch-size", "25"], "--batch-size 50, not 25"),
+    (["--lr", "0.5"], "--lr 0.003, not 0.5"),
+    (["--seed", "4"], "--seed 0, not 4"),
+    (["--hidden", "4", "6"], "--hidden 4 8, not 4 6"),
+    (["--distance", "kld"], "--distance mmd, not kld"),
+    (["--limit-batches", "2", "--clip", "1"], "--clip None, not 1.0; --limit-batches 3, not 2"),
+    (["--dataset", "mnist"], "--dataset digits, not mnist"),
+    (["--start-from", "x.pt"], "--start-from None, not x.pt"),
+    (["--config", "CONFIG"], "--k 4, not 5"),
+])
+def test_resume_refuses_other_settings_by_name(tmp_path, changed, said):
+    """Before any data is read; with the old value and the new, and nothing is changed."""
+    run = tmp_path / "a"
+    _trainer(run, "--lr", "0.003").run(until=lambda epoch, step: step == 1)
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    (tmp_path / "more.toml").write_text("[model]\nk = 5\n")
+    changed = [str(tmp_path / "more.toml") if c == "CONFIG" else c for c in changed]
+    with pytest.raises(UserError, match=f"last.pt: its run has {re.escape(said)}. --resume takes"):
+        train_command(["--run-dir", str(run), "--resume", *changed])
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_resume_refuses_a_preset(tmp_path):
+    _trainer(tmp_path).run(until=lambda epoch, step: step == 1)
+    with pytest.raises(UserError, match="--preset mnist: --resume keeps the run's own settings"):
+        train_command(["--run-dir", str(tmp_path), "--resume", "--preset", "mnist"])
+
+
+def test_resume_takes_and_records_more_epochs(tmp_path):
+    """--epochs, --device and --threads; the folder may have moved meanwhile."""
+    _trainer(tmp_path / "a").run()
+    (tmp_path / "a").rename(tmp_path / "b")
+    train_command(["--run-dir", str(tmp_path / "b"), "--resume", "--epochs", "3", "--device",
+                   "auto", "--threads", str(torch.get_num_threads())])
+    config = tomli.loads((tmp_path / "b" / "config.toml").read_text())
+    assert config["optim"]["epochs"] == 3 and config["device"] == "auto"
+    assert len((tmp_path / "b" / "metrics.jsonl").read_text().splitlines()) == 3
+    state = load(tmp_path / "b" / "checkpoints" / "last.pt")
+    assert state["epoch"] == state["config"]["optim"]["epochs"] == 3
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_run_cut_before_its_best_model_is_written(tmp_path, monkeypatch, epochs):
+    """Killed between last.pt and model.pt, of the last epoch or not: resumed, it is that model."""
+    options = ("--epochs", str(epochs), "--lr", "0.01")
+    _trainer(tmp_path / "a", *options).run()
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("train.trainer.shutil.copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _trainer(tmp_path / "b", *options).run()
+    assert not (tmp_path / "b" / "model.pt").exists()
+    resumed = _trainer(tmp_path / "b", *options, resume=True)
+    assert load(tmp_path / "b" / "model.pt")["epoch"] == 1
+    resumed.run()
+    a, b = (load(tmp_path / x / "model.pt") for x in "ab")
+    assert a["epoch"] == b["epoch"]
+    assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
 
 
 def test_force_leaves_nothing_to_resume_wrongly(tmp_path):
@@ -88,6 +148,46 @@ def test_force_leaves_nothing_to_resume_wrongly(tmp_path):
     train_command([*TINY, "--run-dir", str(run), "--force", "--epochs", "1"])
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
     assert (run / "notes.txt").read_text() == "mine"
+
+
+def _derived(run):
+    """Files as the other commands leave them beside model.pt, and some of the user's own."""
+    mine = ["notes.txt", "generate/mine.png", "scores/samples-mine.png", "samples/mine.png",
+            "checkpoints/best.pt", "integer/model.pt", "tb/mine.txt", "other/model.net"]
+    made = [p.replace("*", "x").replace("[0-9]", "0") for p in DERIVED]
+    for name in (*mine, *made):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    return mine, made
+
+
+def test_force_clears_what_was_made_of_the_old_model(tmp_path, capsys):
+    """In place, in a line, and of the user's own files nothing."""
+    run = tmp_path / "a"
+    _trainer(run).run()
+    mine, made = _derived(run)
+    train_command([*TINY, "--run-dir", str(run), "--force", "--epochs", "1"])
+    assert [name for name in made if (run / name).exists()] == []
+    assert all((run / name).read_text() == name for name in mine)
+    assert not (run / "reconstruct").exists() and not list(run.glob("samples/*-0002.png"))
+    said = capsys.readouterr().out
+    assert (f"{run}: removed what was made of the model before: model.net, generate, reconstruct, "
+            "scores\n") in said
+
+
+def test_resume_clears_it_as_soon_as_the_model_is_another(tmp_path, capsys):
+    """A resumed run that finds no better model leaves what is still true of it."""
+    run = tmp_path / "a"
+    _trainer(run).run()
+    mine, made = _derived(run)
+    train_command(["--run-dir", str(run), "--resume"])
+    assert all((run / name).exists() for name in made)
+    before = (run / "model.pt").read_bytes()
+    train_command(["--run-dir", str(run), "--resume", "--epochs", "4"])
+    assert (run / "model.pt").read_bytes() != before
+    assert [name for name in made if (run / name).exists()] == []
+    assert all((run / name).exists() for name in mine)
+    assert capsys.readouterr().out.count("removed what was made of the model before") == 1
 
 
 def test_diverged_loss_is_one_line(tmp_path):
@@ -153,6 +253,32 @@ def test_starts_from_other_weights(tmp_path):
     assert load_model(tmp_path / "b" / "model.pt")[1].start_from == model
     with pytest.raises(UserError, match="its layers are not those of this model"):
         _trainer(tmp_path / "c", "--start-from", str(model), "--latent", "7")
+    assert not (tmp_path / "c" / "config.toml").exists()
+
+
+def test_leaks_are_the_settings_not_the_weights(tmp_path, capsys):
+    """What is in config.toml is what runs, whatever the weights were trained with."""
+    _trainer(tmp_path / "a", "--keep", "0.5", "--readout-keep", "0.6").run()
+    model = tmp_path / "a" / "model.pt"
+    _trainer(tmp_path / "b", "--start-from", str(model), "--readout-keep", "1").run()
+    assert "--keep 0.25 (was 0.5), --readout-keep 1.0 (was 0.6)" in capsys.readouterr().out
+    trained, config, _ = load_model(tmp_path / "b" / "model.pt")
+    assert (config.model.keep, config.model.readout_keep) == (0.25, 1)
+    *firing, (_, readout) = trained.named_layers()
+    assert {block.neuron.keep_register for _, block in firing} == {1024}
+    assert readout.neuron.keep_register == 4096
+    assert trained.encoder[1].neuron.grid.keep == 0.25
+
+
+def test_what_weights_decide_is_refused_by_name(tmp_path):
+    """Gated neurons learn their leak: a setting that would do nothing is not taken."""
+    gated = ("--model", "glif", "--threshold", "0.5", "--keep", "0.25")
+    _trainer(tmp_path / "a", *gated).run()
+    model = str(tmp_path / "a" / "model.pt")
+    _trainer(tmp_path / "b", *gated, "--start-from", model)
+    for flag, value in (("--keep", "0.5"), ("--threshold", "0.4")):
+        with pytest.raises(UserError, match=rf"{flag} {value}: is learned, .* began at"):
+            _trainer(tmp_path / "c", *gated, flag, value, "--start-from", model)
     assert not (tmp_path / "c" / "config.toml").exists()
 
 

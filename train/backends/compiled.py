@@ -2,8 +2,8 @@
 
 PyTorch's own operators read and write memory a dozen times per tick and neuron; these do it three
 times forward and six backward, keep a block of neurons in the cache over all ticks, and save
-nothing for the backward pass but the currents (membranes are computed again). train.layers.neuron
-says what is computed and holds the same in PyTorch, which runs on other devices and checks this.
+nothing for the backward pass but the currents (membranes are computed again).
+train.backends.operators is the same in PyTorch, which runs on other devices and checks this.
 
 Arrays are C-contiguous: currents (T or 1, R, C), R rows of C channels per tick; a single tick of
 currents stands for T equal ones. Work is shared out over torch's number of threads in ranges of
@@ -26,7 +26,7 @@ import torch
 BLOCK = 4096
 """Neurons a kernel takes at a time: all their ticks stay in the second cache."""
 SHAPES = ("rectangle", "triangle", "exponential")
-"""Of train.layers.neuron.Surrogate; kernels get the index."""
+"""Of train.backends.backend.Surrogate; kernels get the index."""
 SERIAL = 1 << 16
 """Below so many values threads cost more than they bring."""
 
@@ -112,7 +112,7 @@ def fire_backward(x: np.ndarray, gain: np.ndarray, shift: np.ndarray, r0: np.nda
         grad_spikes: float32 (T, R, C).
         grad_r: gradient of the membranes after the last tick (in units of 1), float32 (R, C);
             becomes that of the membranes before the first.
-        surrogate: shape, center, width and tau of train.layers.neuron.Surrogate.
+        surrogate: shape, center, width and scale of train.backends.backend.Surrogate.
         through: whether the gradient goes through the reset.
 
     Returns:
@@ -191,27 +191,27 @@ def _fire(begin, end, x, gain, shift, r, spikes, scale, keep, threshold, leaks, 
 
 
 @jit
-def slope_of(v, out, unit, shape, center, width, tau):
-    """train.layers.neuron.Surrogate.derivative of membranes in grid units: a plain loop per shape,
-    as LLVM does not vectorise one that chooses."""
-    one = np.float32(1)
-    half, height, low, steep = width / np.float32(2), one / width, np.float32(0.05) / tau, one / tau
+def slope_of(v, out, unit, shape, center, width, area):
+    """backend.Surrogate.derivative of membranes in grid units: a plain loop per shape, as LLVM does
+    not vectorise one that chooses. `area` is the surrogate's scale."""
+    one, two = np.float32(1), np.float32(2)
+    half, height, steep, decay = width / two, area / width, one / width, two / width
     if shape == 0:
         for m in range(len(v)):
             out[m] = height if abs(v[m] * unit - center) < half else np.float32(0)
     elif shape == 1:
         for m in range(len(v)):
             distance = abs(v[m] * unit - center)
-            out[m] = (one - distance * height) * height if distance < width else (
+            out[m] = (one - distance * steep) * height if distance < width else (
                 np.float32(0))
     else:
         for m in range(len(v)):
-            out[m] = low * np.exp(-abs(v[m] * unit - center) * steep)
+            out[m] = height * np.exp(-abs(v[m] * unit - center) * decay)
 
 
 @jit
 def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, scale, keep,
-                   threshold, leaks, narrow, shape, center, width, tau, through):
+                   threshold, leaks, narrow, shape, center, width, area, through):
     ticks = len(grad_spikes)
     still = len(x) == 1
     unit, scale, threshold = np.float32(1 / scale), np.float32(scale), np.float32(threshold)
@@ -237,7 +237,7 @@ def _fire_backward(begin, end, x, gain, shift, r0, grad_spikes, grad_r, grad, sc
             here, values = x[0 if still else t][first:first + size], v[t]
             above = grad_spikes[t][first:first + size]
             out = grad[0 if still else t][first:first + size]
-            slope_of(values[:size], slope, unit, shape, center, width, tau)
+            slope_of(values[:size], slope, unit, shape, center, width, area)
             for m in range(size):
                 stay = one
                 if through:

@@ -90,7 +90,7 @@ def _fire_gated(begin, end, x, u, spikes, keep, leak, reset, subtract, threshold
 
 @jit
 def _fire_gated_backward(begin, end, x, u0, grad_spikes, grad_u, grad, fresh, keep, leak, reset,
-                         subtract, threshold, gain, shape, center, width, tau):
+                         subtract, threshold, gain, shape, center, width, area):
     ticks = len(grad_spikes)
     still = len(x) == 1
     zero, one = np.float32(0), np.float32(1)
@@ -116,7 +116,7 @@ def _fire_gated_backward(begin, end, x, u0, grad_spikes, grad_u, grad, fresh, ke
             values = v[t + 1]
             for m in range(size):
                 over[m] = values[m] - threshold[m]
-            slope_of(over[:size], slope, one, shape, center, width, tau)
+            slope_of(over[:size], slope, one, shape, center, width, area)
             for m in range(size):
                 fired = one if over[m] > zero else zero
                 after = later[m]

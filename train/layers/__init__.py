@@ -1,7 +1,7 @@
 """What is a layer in training? Synapses, neurons with their surrogate gradient, normalisation.
 
 - blocks: Dense, Conv, ConvT, Readout
-- neuron: Lif, Surrogate
+- neuron: Lif
 - glif: Glif
 - integers: IntegerLif
 - norm: TdBN

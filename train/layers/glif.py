@@ -14,84 +14,20 @@ channel or per layer; c_t is one value per tick. What the equations need of them
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from train.backends.compiled_glif import fire_gated, fire_gated_backward
+from train.backends.backend import GlifValues, Surrogate
+from train.backends.choice import backend_for
 from train.config import GlifConfig
-from train.layers.neuron import Surrogate, from_rows, to_rows
 from train.layers.norm import TdBN
 
 INITIAL_GATES = {"alpha": 0.55, "beta": 0.65, "gamma": 0.55}
 """Of the authors' channel-wise class, after the sigmoid."""
 LIF_GATES = {"alpha": 1.0, "beta": 0.0, "gamma": 1.0}
 """At which the equations are those of a LIF with hard reset."""
-
-
-@dataclass(frozen=True)
-class GlifValues:
-    """What the equations use, per channel: u_t = keep * u_{t-1} * (1 - reset * s_{t-1}) - leak
-    + gain_t * X_t - subtract * s_{t-1}."""
-
-    keep: Tensor
-    """1 - alpha (1 - tau): (C,)."""
-    leak: Tensor
-    """(1 - alpha) l: (C,)."""
-    reset: Tensor
-    """gamma, the share of the membrane that a spike takes: (C,)."""
-    subtract: Tensor
-    """(1 - gamma) v_re, what a spike takes besides: (C,)."""
-    threshold: Tensor
-    """V_th: (C,)."""
-    gain: Tensor
-    """1 - beta (1 - c_t), of the current at each tick: (T, C)."""
-
-
-class _Spike(torch.autograd.Function):
-    """[d > 0], with the surrogate's derivative."""
-
-    @staticmethod
-    def forward(ctx, distance: Tensor, surrogate: Surrogate) -> Tensor:
-        ctx.save_for_backward(distance)
-        ctx.surrogate = surrogate
-        return (distance > 0).to(distance.dtype)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return grad * ctx.surrogate.derivative(ctx.saved_tensors[0]), None
-
-
-class _Compiled(torch.autograd.Function):
-    """The same in the CPU's compiled loops (train.backends.compiled_glif)."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, u0: Tensor | None, surrogate: Surrogate, *values: Tensor
-                ) -> tuple[Tensor, Tensor]:
-        currents = to_rows(x)
-        before = torch.zeros_like(currents[0]) if u0 is None else to_rows(u0[None])[0]
-        after = before.clone()
-        arrays = [v.contiguous() for v in values]
-        spikes = fire_gated(currents.numpy(), after.numpy(), *(a.numpy() for a in arrays))
-        ctx.save_for_backward(currents, before, *arrays)
-        ctx.surrogate, ctx.shape, ctx.fresh = surrogate, x.shape, u0 is None
-        shape = (len(spikes), *x.shape[1:])
-        return (from_rows(torch.from_numpy(spikes), shape),
-                from_rows(after[None], (1, *x.shape[1:]))[0])
-
-    @staticmethod
-    def backward(ctx, grad_spikes: Tensor, grad_u: Tensor):
-        currents, before, *values = ctx.saved_tensors
-        surrogate, carry = ctx.surrogate, to_rows(grad_u[None])[0].clone()
-        grad, sums = fire_gated_backward(
-            currents.numpy(), before.numpy(), to_rows(grad_spikes).numpy(), carry.numpy(),
-            ctx.fresh, (surrogate.shape, 0.0, surrogate.width, surrogate.tau),
-            *(v.numpy() for v in values))
-        of_values = torch.from_numpy(sums).to(grad_u.dtype)
-        grad_u0 = None if ctx.fresh else from_rows(carry[None], (1, *ctx.shape[1:]))[0]
-        return (from_rows(torch.from_numpy(grad), ctx.shape), grad_u0, None, *of_values[:5],
-                of_values[5:])
 
 
 class Glif(torch.nn.Module):
@@ -174,26 +110,6 @@ class Glif(torch.nn.Module):
         u, done = state if state is not None else (None, 0)
         count = ticks or len(current)
         v = self.values()
-        gain = v.gain[done:done + count]
-        if self.runs_compiled(current):
-            spikes, u = _Compiled.apply(current, u, self.surrogate, v.keep, v.leak, v.reset,
-                                        v.subtract, v.threshold, gain)
-            return spikes, (u, done + count)
-        shape = (-1, *[1] * (current.ndim - 3))
-        keep, leak, reset, subtract, threshold = (
-            w.view(shape) for w in (v.keep, v.leak, v.reset, v.subtract, v.threshold))
-        spikes = []
-        if u is None:
-            u = s = torch.zeros_like(current[0])
-        else:
-            s = _Spike.apply(u - threshold, self.surrogate)
-        for t in range(count):
-            x = current[0 if len(current) == 1 else t]
-            u = keep * u * (1 - reset * s) - leak + gain[t].view(shape) * x - subtract * s
-            s = _Spike.apply(u - threshold, self.surrogate)
-            spikes.append(s)
-        return torch.stack(spikes), (u, done + count)
-
-    def runs_compiled(self, current: Tensor) -> bool:
-        """Whether the CPU's compiled loops take this current."""
-        return current.device.type == "cpu" and current.dtype == torch.float32
+        v = replace(v, gain=v.gain[done:done + count])
+        spikes, u = backend_for(current).gated(current, u, v, self.surrogate)
+        return spikes, (u, done + count)

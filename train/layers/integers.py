@@ -14,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from train.layers.neuron import Grid, Lif, Surrogate
+from train.backends.backend import Grid, Surrogate
+from train.layers.neuron import Lif
 
 WEIGHT_MAX = 254
 """As export.quantize.WEIGHT_MAX."""
@@ -80,8 +81,7 @@ class IntegerLif(Lif):
     @property
     def surrogate(self) -> Surrogate:
         """The float model's, in units of synaptic sums."""
-        s, scale = super().surrogate, self.scale
-        return Surrogate(s.shape, s.center * scale, s.width * scale, s.threshold * scale)
+        return super().surrogate.stretched(self.scale)
 
     def integers(self, weight: Tensor, bias: Tensor | None, out_axis: int
                  ) -> tuple[Tensor, Tensor]:

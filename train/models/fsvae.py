@@ -18,6 +18,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from hw_configs.files import UserError
+from train.backends.backend import Surrogate
+from train.backends.choice import backend_for
 from train.config import (
     AutoregressiveConfig,
     FsvaeConfig,
@@ -30,7 +32,7 @@ from train.config import (
 from train.layers.blocks import Conv, ConvT, Dense, Readout
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
-from train.layers.neuron import Lif, Surrogate
+from train.layers.neuron import Lif
 from train.layers.norm import TdBN
 from train.models.base import Model
 from train.models.losses import Losses, kld, mmd
@@ -60,7 +62,7 @@ class SpikingVae(Model):
     def _lif(self, c: LifConfig, keep: float, norm: TdBN | None) -> Lif:
         """Neurons that keep so much of their membrane per tick."""
         center = c.threshold if c.surrogate_center == "threshold" else 0.0
-        surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.threshold)
+        surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.surrogate_scale)
         kind = partial(IntegerLif, dilation=c.dilation) if c.integer else Lif
         return kind(c.threshold, keep, c.state_scale, surrogate, c.reset_gradient, norm)
 
@@ -109,8 +111,7 @@ class SpikingVae(Model):
 
     def neurons(self) -> str:
         probe = torch.zeros(1, device=self.decoder[-1].bias.device)
-        return ("compiled loops" if self.decoder[0].neuron.runs_compiled(probe)
-                else "PyTorch operators")
+        return backend_for(probe, self.decoder[0].neuron.norm).name
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """(name, block) of all layers, in the order and by the names of the exported file:
@@ -304,12 +305,12 @@ class GlifVae(FSVAE):
     """The same with gated neurons (train.layers.glif)."""
 
     def _neuron(self, c: GlifVaeConfig, channels: int, norm: TdBN) -> Glif:
-        surrogate = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
+        surrogate = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.surrogate_scale)
         return Glif(channels, c.ticks, c.glif, c.keep, c.threshold, surrogate, norm)
 
     def _readout(self, c: GlifVaeConfig) -> Lif:
         # It never fires: of all these only the share kept counts.
-        never = Surrogate(c.surrogate, 0.0, c.surrogate_width, c.threshold)
+        never = Surrogate(c.surrogate, 0.0, c.surrogate_width)
         return Lif(c.threshold, c.readout_keep, READOUT_SCALE, never, "through")
 
     def undecayed(self) -> set[nn.Parameter]:

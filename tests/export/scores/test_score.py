@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from export.scores.curve import Point, describe, learning_curve, predict_epochs
 from export.scores.operations import ann_operations, operations, published_operations
 from export.scores.score import score_command
 from export.scores.table import cost_table, deployment, table
+from export.translate import seen_images
 from lava_models import Reference, UserError, read_net
+from lava_models.net.hdf5 import write_net
 from lava_models.reference.rule30 import ChipBits
 from train.activity import Activity, fan_out, neuron_counts, recording, synops
-from train.checkpoint import load_model
+from train.checkpoint import load, load_model, save
 from train.cli import train_command
 from train.config import AnnConfig, FsvaeConfig, SpikingLoss
 from train.models.ann import AnnVae
@@ -54,11 +57,13 @@ def scored(digits_run, tmp_path_factory):
 
 def test_record(scored):
     record = json.loads((scored / "scores" / "scores.json").read_text())
-    forms = [(row["kind"], row["form"]) for row in record["rows"]]
-    assert forms == [("fsvae", "float"), ("fsvae", "integers"), ("fsvae", "float"),
-                     ("fsvae", "integers"), ("fsvae", "chip"), ("ann", "float"),
-                     ("poisson", "float"), ("poisson", "chip")]
-    assert record["samples"] == 300 and record["test_images"] == 60
+    forms = [(row["kind"], row["form"], row["stage"]) for row in record["rows"]]
+    rounded, tuned = "post-training", "fine-tuned"
+    assert forms == [("fsvae", "float", ""), ("fsvae", "integers", rounded),
+                     ("fsvae", "float", ""), ("fsvae", "chip", rounded),
+                     ("fsvae", "integers", tuned), ("fsvae", "chip", tuned), ("ann", "float", ""),
+                     ("poisson", "float", ""), ("poisson", "chip", rounded)]
+    assert record["samples"] == 300 and record["test_images"] == 60 and record["seeds"] == [0, 1, 2]
     for row in record["rows"]:
         assert 0 < row["reconstruction"] < 2 and row["frechet"]["train_bn"] > 0
         assert row["operations"]["reconstruct"]["multiplies"] > 0
@@ -66,13 +71,15 @@ def test_record(scored):
         for entry in row["energy_per_image_j"].values():  # a meter's number, or why there is none
             assert entry["value"] > 0 if entry["basis"] == "measured" else entry["why"]
     trained = [row["trained"] for row in record["rows"]]
-    assert trained[2:4] == ["2 epochs of batch 64 at T = 4", "2 epochs of batch 64 at T = 4, then "
-                            "2 steps of batch 64 at T = 4 in integers"]
+    longer = "2 epochs of batch 64 at T = 4, then 2 steps of batch 64 at T = 4 in integers"
+    assert trained[2:6] == [*["2 epochs of batch 64 at T = 4"] * 2, longer, longer]
     assert trained[-3] == "2 steps of batch 64"
     same = [row["reconstruction"] for row in record["rows"] if row["form"] == "float"][:2]
     assert same[0] == same[1]  # the fine-tuned model's float form is the model it started from
     text = (scored / "scores" / "scores.md").read_text()
-    assert "deployment of" in text and "| ANN, float" in text and "counted as the paper" in text
+    assert f"deployment of {scored}/integer/model.pt, post-training: reconstruction" in text
+    assert f"deployment of {scored}/integer/model.pt, fine-tuned: reconstruction" in text
+    assert "| ANN, float" in text and "counted as the paper" in text
 
 
 def test_cost_on_a_chip_is_the_report_s(scored, tmp_path):
@@ -82,7 +89,7 @@ def test_cost_on_a_chip_is_the_report_s(scored, tmp_path):
 
     record = json.loads((scored / "scores" / "scores.json").read_text())
     for kind, net in (("fsvae", scored / "integer"), ("poisson", scored / "poisson")):
-        row = next(r for r in record["rows"] if (r["kind"], r["form"]) == (kind, "chip"))
+        row = [r for r in record["rows"] if (r["kind"], r["form"]) == (kind, "chip")][-1]
         for mode in ("reconstruct", "generate"):
             out = tmp_path / kind / mode
             assert run_lava_command([str(net / "model.net"), "--mode", mode, "--samples", "60",
@@ -109,21 +116,74 @@ def test_poisson_numbers_are_in_the_published_units(scored):
     assert "), arithmetic only" in text
 
 
-def test_chip_row_is_the_reference(scored):
-    """The chip's score, again from the file alone."""
-    net = read_net(scored / "integer" / "model.net")
-    record = json.loads((scored / "scores" / "scores.json").read_text())
-    chip = next(row for row in record["rows"] if row["form"] == "chip")
+def _again(net, row):
+    """Assert a chip row's error from the file alone; what the reference gave for the first seed."""
     from lava_models.commands.test_images import load_images
     from lava_models.reference.simulator import decode_images, encode_images
 
-    images = load_images("digits", scored, 60, net.image_shape)
-    bits = ChipBits.of(net, "reconstruct", 0).samples(0, 60)
-    result = Reference(net, "reconstruct").run(bits, encode_images(net, images))
-    error = np.mean((decode_images(net, result.voltage) - images) ** 2)
-    assert error == pytest.approx(chip["reconstruction"], rel=1e-5)
-    spikes = result.spikes["decoder.1"].mean()
-    assert chip["rates"]["reconstruct"]["decoder.1"] == pytest.approx(spikes, rel=1e-5)
+    images = load_images("digits", Path(), 60, net.image_shape)
+    results = [Reference(net, "reconstruct").run(
+        ChipBits.of(net, "reconstruct", seed).samples(0, 60), encode_images(net, images))
+        for seed in range(3)]
+    errors = [np.mean((decode_images(net, r.voltage) - images) ** 2) for r in results]
+    assert row["reconstruction"] == pytest.approx(np.mean(errors), rel=1e-5)
+    assert row["spread"]["reconstruction"] == pytest.approx(np.std(errors, ddof=1), rel=1e-3)
+    assert np.std(errors) > 0
+    return results[0]
+
+
+def _chip_row(scored, stage: str) -> dict:
+    record = json.loads((scored / "scores" / "scores.json").read_text())
+    return next(r for r in record["rows"] if (r["form"], r["stage"]) == ("chip", stage)
+                and "integer" in r["model"])
+
+
+def test_chip_row_is_the_reference(scored):
+    """The chip's score, again from the file alone; its rate is over neurons, not layers."""
+    chip = _chip_row(scored, "fine-tuned")
+    spikes = _again(read_net(scored / "integer" / "model.net"), chip).spikes
+    assert chip["rates"]["reconstruct"]["decoder.1"] == pytest.approx(
+        spikes["decoder.1"].mean(), rel=1e-5)
+    fired = [spikes[name] for name in chip["rates"]["reconstruct"]]
+    over_neurons = sum(s.sum() for s in fired) / sum(s.size for s in fired)
+    assert chip["rate"]["reconstruct"] == pytest.approx(over_neurons, rel=1e-5)
+    assert abs(over_neurons / np.mean([s.mean() for s in fired]) - 1) > 0.02
+    lines = table(json.loads((scored / "scores" / "scores.json").read_text()))
+    assert sum(f"| {over_neurons:.3f} |" in line for line in lines) >= 1
+
+
+def test_post_training_row_is_the_float_model_s_export(scored, tmp_path):
+    """Not the fine-tuned network's: what export-netx makes of the model it started from."""
+    shutil.copy(scored / "model.pt", tmp_path / "model.pt")
+    export_command([str(tmp_path / "model.pt"), "--prove", "1", "--images", "8"])
+    rounded = _chip_row(scored, "post-training")
+    _again(read_net(tmp_path / "model.net"), rounded)
+    assert rounded["reconstruction"] != _chip_row(scored, "fine-tuned")["reconstruction"]
+
+
+def test_scores_are_mean_and_spread_over_latent_seeds(scored, tmp_path):
+    """The mean of three seeds is that of three runs of one, in JSON, table and Markdown."""
+    alone = []
+    for seed in range(3):
+        score_command([str(scored / "model.pt"), "--autoencoder", str(scored / "encoder.pth"),
+                       "--samples", "300", "--images", "60", "--seed", str(seed), "--seeds", "1",
+                       "--out", str(tmp_path)])
+        record = json.loads((tmp_path / "scores.json").read_text())
+        assert record["seeds"] == [seed] and record["rows"][0]["spread"] == {}
+        assert "±" not in (tmp_path / "scores.md").read_text()
+        alone.append(record["rows"][0])
+    row = json.loads((scored / "scores" / "scores.json").read_text())["rows"][0]
+    for name, of in (("reconstruction", lambda r: r), ("train_bn", lambda r: r["frechet"]),
+                     ("eval_bn", lambda r: r["frechet"])):
+        values = [of(r)[name] for r in alone]
+        assert of(row)[name] == pytest.approx(np.mean(values))
+        assert row["spread"][name] == pytest.approx(np.std(values, ddof=1))
+        assert np.std(values) > 0
+    said = f"| {row['reconstruction']:.4f} ± {row['spread']['reconstruction']:.4f} | " \
+           f"{row['frechet']['train_bn']:.2f} ± {row['spread']['train_bn']:.2f} |"
+    text = (scored / "scores" / "scores.md").read_text()
+    assert said in text and "over 3 latent seeds (0, 1, 2)" in text
+    assert all(line.count("±") >= 2 for line in text.splitlines() if line.startswith("**deploy"))
 
 
 def test_frechet_needs_an_autoencoder_and_says_so(digits_run, tmp_path, capsys):
@@ -134,6 +194,7 @@ def test_frechet_needs_an_autoencoder_and_says_so(digits_run, tmp_path, capsys):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["nowhere.pt"], "nowhere.pt: no such file"),
+    (["MODEL", "--seeds", "0"], "--seeds 0: expected at least 1"),
     (["MODEL", "--samples", "1"], "--samples 1: a distance needs"),
     (["MODEL", "--autoencoder", "nowhere.pth"], "nowhere.pth: no such file"),
     (["MODEL", "--inception", "nowhere.pth"], "FID and Inception Score need"),
@@ -143,6 +204,65 @@ def test_bad_input(scored, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         score_command([model if a == "MODEL" else a for a in arguments]
                       + ["--out", str(tmp_path / "out")])
+
+
+def test_net_of_an_older_model_is_refused(scored, tmp_path, monkeypatch):
+    """A model.net that is not of this very model.pt is refused before anything is scored; so is
+    one that does not say what it is of."""
+    shutil.copytree(scored / "integer", tmp_path / "run")
+    model = tmp_path / "run" / "model.pt"
+    state = {k: v for k, v in load(model).items() if k not in ("format", "format_version")}
+    state["model"]["decoder.1.synapse.weight"] += 1e-3
+    save(model, state)
+    monkeypatch.setattr("export.scores.scoring.score_form", None)
+    with pytest.raises(UserError, match=r"model.net: is not of .*model.pt as it is now \(its "
+                                        r"model_sha256 is [0-9a-f]{12}\); export it again"):
+        score_command([str(model), "--samples", "4", "--images", "4"])
+    net = read_net(tmp_path / "run" / "model.net")
+    write_net(replace(net, provenance="{}"), tmp_path / "run" / "model.net")
+    with pytest.raises(UserError, match="its model_sha256 is None"):
+        score_command([str(scored / "model.pt"), str(model), "--samples", "4", "--images", "4",
+                       "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_retrained_start_is_no_float_form(scored, tmp_path):
+    """A fine-tuned model beside another float model than the one it was started from."""
+    shutil.copytree(scored / "integer", tmp_path / "run" / "integer")
+    model = tmp_path / "run" / "integer" / "model.pt"
+    state = {k: v for k, v in load(model).items() if k not in ("format", "format_version")}
+    state["config"]["start_from"] = str(tmp_path / "run" / "model.pt")
+    save(model, state)
+    (tmp_path / "run" / "integer" / "model.net").unlink()
+    for change, forms in ((0, ["float", "chip", "integers"]), (1, ["integers"])):
+        float_state = {k: v for k, v in load(scored / "model.pt").items()
+                       if k not in ("format", "format_version")}
+        shutil.copy(scored / "model.pt", tmp_path / "run" / "model.pt")
+        if change:
+            float_state["epoch"] += 1
+            save(tmp_path / "run" / "model.pt", float_state)
+        score_command([str(model), "--samples", "4", "--images", "4", "--seeds", "1"])
+        record = json.loads((model.parent / "scores" / "scores.json").read_text())
+        assert [row["form"] for row in record["rows"]] == forms
+    assert record["rows"][0]["trained"].startswith("other weights, then 2 steps")
+
+
+def test_scoring_chooses_no_integer_by_test_images(scored, monkeypatch):
+    """Other test images, the same integers."""
+    import export.scores.forms as module
+
+    scales, real = [], module.set_scales
+
+    def heard(integer, model, fill, mean_square):
+        scales.append(mean_square)
+        real(integer, model, fill, mean_square)
+
+    monkeypatch.setattr(module, "set_scales", heard)
+    for images in ("4", "40"):
+        score_command([str(scored / "model.pt"), "--samples", "4", "--images", images, "--seeds",
+                       "1", "--out", str(scored / "other")])
+    seen = seen_images(load_model(scored / "model.pt")[1])
+    assert scales == [pytest.approx(float((seen**2).mean()))] * 2
 
 
 def test_net_of_another_model_is_refused(scored, digits_run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from hw_configs.files import run_command
 from lava_models import UserError, write_net
 from lava_models.commands.energy_report import energy_report_command
-from lava_models.commands.run_lava import run_lava_command
+from lava_models.commands.run_lava import main, run_lava_command
 from lava_models.report.record import read_report
 from lava_models.report.render import to_html, to_markdown
 
@@ -125,6 +126,45 @@ def test_bad_input(net_path, arguments, message, tmp_path):
         run_lava_command([str(net_path) if a == "NET" else a for a in arguments]
                          + ["--out", str(tmp_path / "out")])
     assert "\n" not in str(error.value)
+
+
+def _damaged(folder):
+    """Data sets without a usable test image, by name and folder."""
+    (folder / "empty").mkdir()
+    raw = folder / "cut" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(9999))[:-9])
+    celeba = folder / "listed" / "celeba"
+    celeba.mkdir(parents=True)
+    (celeba / "list_eval_partition.txt").write_text("000001.jpg 2\n")
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for i in range(10):
+        noise = np.random.default_rng(i).integers(0, 256, (32, 32), np.uint8)
+        Image.fromarray(noise).save(pictures / f"{i}.png")
+    whole = (pictures / "9.png").read_bytes()
+    (pictures / "9.png").write_bytes(whole[:len(whole) // 2])
+    return [("mnist", "nowhere"), ("fashion-mnist", "empty"), ("cifar10", "empty"),
+            ("celeba", "empty"), ("celeba", "listed"), ("folder", "nowhere"), ("folder", "empty"),
+            ("mnist", "cut"), ("folder", "pictures")]
+
+
+def test_reconstruct_without_test_images(net_path, net_factory, tmp_path, monkeypatch, capsys):
+    """The console script exits with 2 and one line, on either backend, and writes nothing."""
+    colour = tmp_path / "colour.net"
+    write_net(net_factory(channels=3), colour)
+    for dataset, folder in _damaged(tmp_path):
+        net = colour if dataset in ("cifar10", "celeba") else net_path
+        for backend in ([], ["--backend", "loihi2", "--dry-run"]):
+            out = tmp_path / "out"
+            monkeypatch.setattr("sys.argv", [
+                "run-lava", str(net), "--mode", "reconstruct", "--samples", "1", "--dataset",
+                dataset, "--data-dir", str(tmp_path / folder), "--out", str(out), *backend])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            said = capsys.readouterr()
+            assert ended.value.code == 2 and not out.exists(), (dataset, folder)
+            assert said.err.startswith("error: ") and said.err.count("\n") == 1
 
 
 def test_wrong_channel_count(net_factory, tmp_path):

@@ -105,15 +105,24 @@ def test_no_spikes_no_synapse_energy(case):
     assert e.by_kind["neurons"].value > 0 and e.static.value > 0
 
 
-def test_twice_the_samples_the_same_energy(net_factory):
-    """The same sample twice: a deterministic network without random bits in its input."""
+def test_the_same_samples_cost_the_same_however_they_ran(net_factory):
+    """Side by side or one after the other, where the pipeline fills once."""
+    net, bits = net_factory(), ChipBits.of(net_factory(), "generate", 0)
+    together, behind = (
+        cost_of_run(net, "generate", 4, run_graph(net, "generate", bits, 4, lanes=lanes).counts,
+                    None, load_hardware()).estimates[0] for lanes in (4, 1))
+    assert together == behind
+
+
+def test_dynamic_energy_per_sample_is_the_mean_of_runs(net_factory):
+    """Of two runs that differ, in samples and in spikes."""
     net = net_factory()
-    spikes, _ = _run(net, "generate", 2)
-    twice = {name: 2 * n for name, n in spikes.items()}
-    one, two = (cost_of_run(net, "generate", s, c, None, load_hardware()).estimates[0]
-                for s, c in ((2, spikes), (4, twice)))
-    assert one.total.value == pytest.approx(two.total.value)
-    assert one.timestep_us == two.timestep_us
+    runs = [(3, _run(net, "generate", 3, seed=0)[0]), (1, _run(net, "generate", 1, seed=1)[0])]
+    both = {name: runs[0][1][name] + runs[1][1][name] for name in runs[0][1]}
+    a, b, mean = (cost_of_run(net, "generate", samples, counts, None, load_hardware()).estimates[0]
+                  for samples, counts in (*runs, (4, both)))
+    assert a.dynamic.value != pytest.approx(b.dynamic.value, rel=1e-3)
+    assert mean.dynamic.value == pytest.approx((3 * a.dynamic.value + b.dynamic.value) / 4)
 
 
 def test_dense_layer_by_hand():

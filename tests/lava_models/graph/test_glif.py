@@ -13,7 +13,7 @@ from lava_models.graph.compare import compare_with_reference
 from lava_models.graph.lava_graph import run_graph
 from lava_models.loihi.board import check_for_chip
 from lava_models.loihi.proof import expect
-from lava_models.net.layers import lif_obstacles, membrane_bound
+from lava_models.net.layers import SPIKE, lif_obstacles, membrane_bound
 from lava_models.net.schedule import dilate_decay
 from lava_models.reference.simulator import LayerCell
 
@@ -84,7 +84,8 @@ def test_bound_holds_for_the_worst_input():
     cell.start(1)
     for _ in range(4):
         cell.step(np.ones((5, 1), bool))
-    assert 0.5 * membrane_bound(make(1), 1, 4) < cell.v[0, 0] <= membrane_bound(make(1), 1, 4)
+    bound = membrane_bound(make(1), SPIKE, 4)
+    assert 0.5 * bound < cell.v[0, 0] <= bound
 
 
 @pytest.mark.parametrize("field, value, said", [

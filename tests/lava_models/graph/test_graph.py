@@ -6,13 +6,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import make_net
 
-from lava_models import ChipBits, Reference, encode_images
+from lava_models import ChipBits, Lif, Reference, encode_images
 from lava_models.cost.counts import count_run, pixels_used
 from lava_models.graph.compare import compare, compare_with_reference, reference_lane
 from lava_models.graph.lava_graph import run_graph
+from lava_models.net.latents import Selection
 from lava_models.net.program import build_program
 from lava_models.net.ring import POPULATIONS
+from lava_models.reference.neurons import LifNeurons
+from lava_models.reference.sums import Sums
 
 SAMPLES = 5
 
@@ -47,22 +51,87 @@ def test_equal_back_to_back(net_factory, mode, lag):
         for name, spikes in stock.counts.items():
             assert np.array_equal(run.counts[name], spikes), name
 
-    lane = reference_lane(Reference(net, mode), bits, 0, SAMPLES, images)
-    _see_single_errors(stock, lane)
+    reference = Reference(net, mode)
+    lane = reference_lane(reference, bits, 0, SAMPLES, images)
+    _see_single_errors(stock, lane, reference.program)
 
 
-def _see_single_errors(run, lane):
+def _see_single_errors(run, lane, program):
     """The comparison sees a single wrong spike and a single wrong voltage."""
     run.voltage[0, 0] += 1
-    assert "readout voltage of sample 0, pixel 0" in str(compare(run, [lane]))
+    assert "readout voltage of sample 0, pixel 0" in str(compare(run, [lane], program))
     run.voltage[0, 0] -= 1
     for name in ("selection", "random_bits.rule"):
         flipped = dict(run.spikes)
         flipped[name] = flipped[name].copy()
         flipped[name][7, 0] ^= 0x80
-        wrong = compare(dataclasses.replace(run, spikes=flipped), [lane])
+        wrong = compare(dataclasses.replace(run, spikes=flipped), [lane], program)
         assert (wrong.differing, wrong.equal) == (1, False)
         assert f"{name}, neuron 0, timestep 8" in str(wrong)
+
+
+@pytest.fixture(scope="module")
+def fused_run():
+    net = make_net(ticks=6)
+    bits = ChipBits.of(net, "generate", 3)
+    return net, bits, run_graph(net, "generate", bits, 2)
+
+
+@pytest.mark.parametrize("sabotaged", ["leak", "reset", "threshold", "sums", "selection"])
+def test_an_error_of_the_reference_is_not_shared_by_the_fused_graph(fused_run, monkeypatch,
+                                                                    sabotaged):
+    net, bits, run = fused_run
+    assert compare_with_reference(run, net, "generate", bits, None).equal
+    step, select, call = LifNeurons.step, Selection.select, Sums.__call__
+
+    def wrong_step(self, sums):
+        if sabotaged == "leak":
+            self.keep = 1.0
+        elif sabotaged == "threshold":
+            self.threshold += 64
+        before = self.v.copy()
+        fired = step(self, sums)
+        if sabotaged == "reset" and self.spiking:
+            self.v = np.where(fired, before, self.v)
+        return fired
+
+    if sabotaged == "selection":
+        monkeypatch.setattr(Selection, "select", lambda self, zeta, bits: ~select(self, zeta, bits))
+    elif sabotaged == "sums":
+        monkeypatch.setattr(Sums, "__call__", lambda self, signal: call(self, signal) + 64)
+    else:
+        monkeypatch.setattr(LifNeurons, "step", wrong_step)
+    verdict = compare_with_reference(run, net, "generate", bits, None)
+    assert not verdict.equal and verdict.differing and "NOT equal" in str(verdict)
+
+
+@pytest.mark.parametrize(("threshold", "word"), [(130000, "silent"), (1, "saturated")])
+def test_nothing_is_equal_where_nothing_could_differ(net_factory, replace_layer, threshold, word):
+    """A part whose layers never fire, or always do, is no proof, though every value is the same."""
+    net = net_factory()
+    for i, layer in enumerate(net.prior):
+        bias = np.full_like(layer.bias, 0 if word == "silent" else 4000)
+        net = dataclasses.replace(net, **replace_layer(
+            net, "prior", i, bias=bias, neuron=Lif(3072, threshold)))
+    bits = ChipBits.of(net, "generate", 3)
+    run = run_graph(net, "generate", bits, 2)
+    verdict = compare_with_reference(run, net, "generate", bits, None)
+    assert verdict.differing == 0 and verdict.values > 1000
+    assert verdict.idle_parts[0] == "prior" and not verdict.equal
+    names = ", ".join(f"prior.{i}" for i in range(len(net.prior)))
+    assert "NOT proven" in str(verdict) and f"{word}: {names}" in str(verdict)
+
+
+def test_one_silent_layer_is_named(net_factory, replace_layer):
+    net = net_factory()
+    net = dataclasses.replace(net, **replace_layer(
+        net, "prior", 0, bias=np.zeros_like(net.prior[0].bias), neuron=Lif(3072, 130000)))
+    bits = ChipBits.of(net, "generate", 3)
+    run = run_graph(net, "generate", bits, 2)
+    verdict = compare_with_reference(run, net, "generate", bits, None)
+    assert verdict.equal and str(verdict).endswith("; silent: prior.0")
+    first = verdict.populations[[p.name for p in verdict.populations].index("prior.0")]
+    assert (first.spikes, first.differing) == (0, 0) and first.values > 0
 
 
 @pytest.mark.parametrize("graph", ["stock", "fused"])

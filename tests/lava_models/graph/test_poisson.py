@@ -128,7 +128,8 @@ def test_a_damaged_host_part_is_one_line(poisson_net_factory, tmp_path):
     import h5py
 
     write_net(poisson_net_factory(), tmp_path / "model.net")
-    for key, value, said in (("host/encoder/1/bias", np.zeros(3, np.float32), "expected 9 biases"),
+    for key, value, said in (("host/encoder/1/bias", np.zeros(3, np.float32),
+                              r"has shape \(3,\), expected \(out = 9\)"),
                              ("host/prior", np.full(9, 2000), "host/prior 2000...2000"),
                              ("host/log_prior", None, "log_prior is missing")):
         copy = tmp_path / "copy.net"

@@ -35,8 +35,10 @@ def test_hardware_graph_equals_the_reference(extension, net_factory, mode, lag, 
     images = _images(net, 3) if mode == "reconstruct" else None
     run = run_on_chip(net, mode, bits, 3, images, convolutions=convolutions)
     expected = expect(net, mode, bits, 0, 3, images)
-    equal, verdict = compare_with_expected(run, expected, net, mode)
-    assert equal and "equal" in verdict and "timesteps late" not in verdict
+    verdict, late = compare_with_expected(run, expected, net, mode)
+    assert verdict.equal and not late, str(verdict)
+    assert [(p.name, p.values) for p in verdict.populations] == [
+        ("selection", verdict.steps * expected.z.shape[-1]), ("decoder.3", run.voltage.size)]
     assert np.array_equal(run.voltage, expected.voltage) and expected.z.any()
     config, = loihi_double.HwConfig.started
     assert config.select_sub_proc_model and config.loggers == []
@@ -51,14 +53,13 @@ def test_late_adapters(monkeypatch, net_factory, mode):
     bits = ChipBits.of(net, mode, 1)
     images = _images(net, 3) if mode == "reconstruct" else None
     run = run_on_chip(net, mode, bits, 3, images, delay=2)
-    equal, verdict = compare_with_expected(run, expect(net, mode, bits, run.first, 3, images), net,
-                                           mode)
-    assert equal and "z 2 timesteps late" in verdict
+    verdict, late = compare_with_expected(
+        run, expect(net, mode, bits, run.first, 3, images), net, mode)
+    assert verdict.equal and late == 2
     if mode == "reconstruct":
         wrong = run_on_chip(net, mode, bits, 3, images)
-        equal, verdict = compare_with_expected(wrong, expect(net, mode, bits, 0, 3, images), net,
-                                               mode)
-        assert not equal and "selection, neuron" in verdict and "timestep" in verdict
+        verdict, _ = compare_with_expected(wrong, expect(net, mode, bits, 0, 3, images), net, mode)
+        assert not verdict.equal and "selection, neuron" in verdict.first
 
 
 def test_held_image(extension, net_factory):
@@ -67,7 +68,7 @@ def test_held_image(extension, net_factory):
     bits, images = ChipBits.of(net, "reconstruct", 2), np.repeat(_images(net, 1), 4, axis=0)
     run = run_on_chip(net, "reconstruct", bits, 4, images, held=True)
     expected = expect(net, "reconstruct", bits, 0, 4, images)
-    assert compare_with_expected(run, expected, net, "reconstruct")[0]
+    assert compare_with_expected(run, expected, net, "reconstruct")[0].equal
     assert np.array_equal(run.voltage, expected.voltage)
 
 
@@ -78,14 +79,34 @@ def test_a_difference_is_found(extension, net_factory):
     expected = expect(net, "generate", bits, 0, 2, None)
     voltage = run.voltage.copy()
     voltage[1, 7] += 1
-    equal, verdict = compare_with_expected(dataclasses.replace(run, voltage=voltage), expected, net,
-                                           "generate")
-    assert not equal and "1 readout voltages differ, first decoder.3, neuron 7" in verdict
+    verdict, _ = compare_with_expected(dataclasses.replace(run, voltage=voltage), expected, net,
+                                       "generate")
+    assert not verdict.equal and verdict.differing == 1
+    assert verdict.first.startswith("decoder.3, neuron 7")
     z = run.z.copy()
     at = np.argwhere(z)[len(np.argwhere(z)) // 2]
     z[tuple(at)] = False
-    equal, verdict = compare_with_expected(dataclasses.replace(run, z=z), expected, net, "generate")
-    assert not equal and f"selection, neuron {at[1]}, timestep {at[0] + 1}: chip 0" in verdict
+    verdict, _ = compare_with_expected(dataclasses.replace(run, z=z), expected, net, "generate")
+    assert not verdict.equal
+    assert verdict.first.startswith(f"selection, neuron {at[1]}, timestep {at[0] + 1}: chip 0")
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("ticks", [1, 4])
+def test_z_that_is_not_the_reference_s_is_seen_in_short_runs(extension, net_factory, samples,
+                                                             ticks):
+    """All ones, all zeros, or never arrived: no delay that is tried makes it equal."""
+    net = net_factory(ticks=ticks, lag=4)
+    bits = ChipBits.of(net, "generate", 4)
+    run = run_on_chip(net, "generate", bits, samples)
+    expected = expect(net, "generate", bits, 0, samples, None)
+    assert compare_with_expected(run, expected, net, "generate")[0].equal
+    for z in (np.ones_like(run.z), np.zeros_like(run.z)):
+        verdict, _ = compare_with_expected(dataclasses.replace(run, z=z), expected, net, "generate")
+        assert not verdict.equal
+        assert verdict.populations[0].values == verdict.steps * expected.z.shape[-1]
+    with pytest.raises(ValueError, match="z was recorded for"):
+        compare_with_expected(dataclasses.replace(run, z=run.z[:-9]), expected, net, "generate")
 
 
 def test_expected_counts_are_a_run_s(net_factory):

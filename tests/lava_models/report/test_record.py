@@ -209,5 +209,5 @@ def test_any_damage_is_refused_or_shown(copied):
 def test_older_record_says_what_to_do(copied):
     record = _record(copied)
     record["schema"] = "lava-fsvae-report/2"
-    with pytest.raises(UserError, match="this release reads lava-fsvae-report/3; run run-lava"):
+    with pytest.raises(UserError, match="this release reads lava-fsvae-report/4; run run-lava"):
         energy_report_command([_write(copied, record)])

@@ -7,27 +7,29 @@ import pytest
 import torch
 
 from train.backends import compiled as kernels
-from train.layers.neuron import Lif, Surrogate
+from train.backends.backend import Surrogate
+from train.backends.choice import BACKENDS, only
+from train.layers.neuron import Lif
 from train.layers.norm import TdBN
 
 
 def _lif(keep, shape, reset, channels=None):
     norm = None if channels is None else TdBN(channels, 0.4)
-    return Lif(0.2, keep, 80, Surrogate(shape, 0.1, 0.6, 0.2), reset, norm)
+    return Lif(0.2, keep, 80, Surrogate(shape, 0.1, 0.6, 0.7), reset, norm)
 
 
-def _both(lif, x, r0, ticks, grad, monkeypatch):
+def _both(lif, x, r0, ticks, grad):
     """Outputs, gradients and running statistics of both paths on the same inputs."""
     results = []
-    for compiled in (True, False):
-        monkeypatch.setattr(Lif, "runs_compiled", lambda self, current, c=compiled: c)
+    for backend in BACKENDS:
         for p in lif.parameters():
             p.grad = None
         if lif.norm is not None:
             lif.norm.running_mean = torch.full_like(lif.norm.running_mean, 0.02)
             lif.norm.running_var = torch.full_like(lif.norm.running_var, 0.5)
         a, r = x.clone().requires_grad_(), None if r0 is None else r0.clone().requires_grad_()
-        spikes, after = lif(a, r, ticks)
+        with only(backend.name):
+            spikes, after = lif(a, r, ticks)
         (spikes * grad[0]).sum().add((after * grad[1]).sum()).backward()
         found = {"spikes": spikes.detach(), "after": after.detach(), "x": a.grad}
         if r is not None:
@@ -43,7 +45,7 @@ def _both(lif, x, r0, ticks, grad, monkeypatch):
 @pytest.mark.parametrize("shape", ["rectangle", "triangle", "exponential"])
 @pytest.mark.parametrize("keep", [0.25, 0.8])
 @pytest.mark.parametrize("norm", [None, "batch", "running"])
-def test_same_as_operators(monkeypatch, norm, keep, shape, reset):
+def test_same_as_operators(norm, keep, shape, reset):
     """Maps with 5 channels (no multiple of a vector), a carried membrane, and a constant frame."""
     generator = torch.Generator().manual_seed(0)
     lif = _lif(keep, shape, reset, None if norm is None else 5)
@@ -56,7 +58,7 @@ def test_same_as_operators(monkeypatch, norm, keep, shape, reset):
         r0 = torch.randn(3, 5, 6, 7, generator=generator) * 0.1
         grad = [torch.randn(9, 3, 5, 6, 7, generator=generator),
                 torch.randn(3, 5, 6, 7, generator=generator)]
-        ours, theirs = _both(lif, x, r0, ticks, grad, monkeypatch)
+        ours, theirs = _both(lif, x, r0, ticks, grad)
         assert 0.1 < theirs["spikes"].mean() < 0.6
         differ = ours["spikes"] != theirs["spikes"]
         if norm is None:
@@ -79,7 +81,7 @@ def test_same_as_operators(monkeypatch, norm, keep, shape, reset):
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-def test_layouts_do_not_matter(monkeypatch):
+def test_layouts_do_not_matter():
     """Channels last, channels first, and dense currents give the same spikes."""
     lif = _lif(0.25, "rectangle", "through", 8)
     x = torch.randn(6, 2, 8, 4, 4) * 0.3

@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from hw_configs.files import UserError
+from train.backends.backend import Surrogate
+from train.backends.choice import BACKENDS, only
 from train.config import GlifConfig, GlifVaeConfig, RunConfig, SpikingLoss, validate
 from train.layers.glif import Glif
-from train.layers.neuron import Lif, Surrogate
+from train.layers.neuron import Lif
 from train.layers.norm import TdBN
 from train.models.fsvae import GlifVae
 from train.settings import load_toml, presets, run_of
 
 T, N, C = 5, 7, 4
 DEFAULT = GlifConfig()
-LINEAR, TRIANGLE = (Surrogate(shape, 0.0, 1.0, 0.5) for shape in ("rectangle", "triangle"))
+LINEAR, TRIANGLE = (Surrogate(shape, 0.0, 1.0) for shape in ("rectangle", "triangle"))
 
 
 def make(config: GlifConfig = DEFAULT, surrogate: Surrogate = TRIANGLE, spread: float = 0.7
@@ -63,15 +65,15 @@ def equations(x, raw, triangle: bool, hard: bool = False):
     return torch.stack(spikes)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("backend", [b.name for b in BACKENDS])
 @pytest.mark.parametrize("gates", ["soft", "hard"])
 @pytest.mark.parametrize("surrogate", [LINEAR, TRIANGLE], ids=["linear", "triangle"])
-def test_forward_and_gradients_are_those_of_the_equations(surrogate, gates, compiled, monkeypatch):
+def test_forward_and_gradients_are_those_of_the_equations(surrogate, gates, backend):
     neuron = make(GlifConfig(gates=gates), surrogate)
-    monkeypatch.setattr(neuron, "runs_compiled", lambda current: compiled)
     x = torch.randn(T, N, C, requires_grad=True)
     weight = torch.randn(T, N, C)
-    spikes, _ = neuron(x)
+    with only(backend):
+        spikes, _ = neuron(x)
     (spikes * weight).sum().backward()
 
     raw = {n: p.detach().double().requires_grad_() for n, p in neuron.named_parameters()}
@@ -86,19 +88,19 @@ def test_forward_and_gradients_are_those_of_the_equations(surrogate, gates, comp
         assert raw[name].grad.abs().max() > 1e-3, name
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_tick_by_tick_is_all_at_once_gradients_included(compiled, monkeypatch):
+@pytest.mark.parametrize("backend", [b.name for b in BACKENDS])
+def test_tick_by_tick_is_all_at_once_gradients_included(backend):
     neuron = make()
-    monkeypatch.setattr(neuron, "runs_compiled", lambda current: compiled)
-    x, weight = torch.randn(T, N, C), torch.randn(T, N, C)
-    (neuron(x)[0] * weight).sum().backward()
-    wanted = [p.grad.clone() for p in neuron.parameters()]
-    neuron.zero_grad()
-    state, total = None, 0.0
-    for t in range(T):
-        spikes, state = neuron(x[t:t + 1], state)
-        total = total + (spikes[0] * weight[t]).sum()
-    total.backward()
+    with only(backend):
+        x, weight = torch.randn(T, N, C), torch.randn(T, N, C)
+        (neuron(x)[0] * weight).sum().backward()
+        wanted = [p.grad.clone() for p in neuron.parameters()]
+        neuron.zero_grad()
+        state, total = None, 0.0
+        for t in range(T):
+            spikes, state = neuron(x[t:t + 1], state)
+            total = total + (spikes[0] * weight[t]).sum()
+        total.backward()
     for parameter, grad in zip(neuron.parameters(), wanted):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-5)
 
@@ -127,7 +129,7 @@ def test_fixed_as_lif_is_the_lif_and_learns_nothing():
     """alpha = gamma = 1, beta = 0: up to SLAYER's grid, which the other neuron keeps."""
     neuron = Glif(C, T, GlifConfig(parameters="lif"), 0.25, 0.5, TRIANGLE, None)
     assert not any(p.requires_grad for p in neuron.parameters())
-    lif = Lif(0.5, 0.25, 80, Surrogate("triangle", 0.5, 1.0, 0.5), "through")
+    lif = Lif(0.5, 0.25, 80, Surrogate("triangle", 0.5, 1.0), "through")
     x = torch.randint(-4000, 6000, (T, 50, C)) / (64 * 80.0)
     assert torch.equal(neuron(x)[0], lif(x)[0])
 

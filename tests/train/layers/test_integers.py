@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 import torch
@@ -12,16 +14,17 @@ from export.translate import translate
 from hw_configs import load_chip
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, encode_images
+from train.backends.backend import Surrogate
+from train.backends.choice import BACKENDS, only
 from train.config import FsvaeConfig, SpikingLoss
 from train.layers.integers import IntegerLif
-from train.layers.neuron import Lif, Surrogate
 from train.models.fsvae import FSVAE
 
 
-def _models(lag: int) -> tuple[FSVAE, FSVAE]:
+def _models(lag: int, surrogate: str = "triangle") -> tuple[FSVAE, FSVAE]:
     """A small float model with warm statistics, and its integer twin."""
     settings = dict(image_size=16, hidden=(8, 16), latent=12, k=4, bottleneck=(16, 24), ticks=6,
-                    lag=lag, surrogate="triangle", surrogate_center="threshold")
+                    lag=lag, surrogate=surrogate, surrogate_center="threshold")
     generator = torch.Generator().manual_seed(lag)
     model = FSVAE(FsvaeConfig(**settings), generator).train()
     image = torch.rand(32, 1, 16, 16, generator=generator) * 2 - 1
@@ -110,24 +113,50 @@ def test_gradient_is_that_of_the_float_model():
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
 
 
+@pytest.mark.parametrize("shape", get_args(get_type_hints(FsvaeConfig)["surrogate"]))
+def test_gradients_reach_the_encoder(shape):
+    """Whatever the surrogate's shape, in either arithmetic, and as much of it in integers
+    as in floating point."""
+    image = torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    sizes = []
+    for model in _models(1, shape):
+        model.eval()
+        loss = model.losses(model(image, torch.Generator().manual_seed(3)), image, _loss())
+        loss.total.backward()
+        first, last = (p.synapse.weight.grad.norm() for p in (model.encoder[0], model.decoder[-1]))
+        assert first > 1e-4 * last > 0, (first, last)
+        sizes.append(float(first))
+    assert 1 / 3 < sizes[0] / sizes[1] < 3
+
+
+@pytest.mark.parametrize("shape", get_args(get_type_hints(FsvaeConfig)["surrogate"]))
+def test_surrogate_of_integers_is_the_float_one_s(shape):
+    """Its slope per unit of the float membrane, at the same membranes."""
+    surrogate = Surrogate(shape, 0.2, 0.6, 0.8)
+    lif = IntegerLif(0.2, 0.25, 80, surrogate, "through", None, dilation=4)
+    lif.set_scale(25.0, 12.0)
+    v = torch.linspace(-1, 1, 1001, dtype=torch.float64)
+    torch.testing.assert_close(lif.surrogate.derivative(v * 300) * 300, surrogate.derivative(v))
+
+
 def _loss():
     return SpikingLoss()
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_compiled_loops_leak_as_the_operators(dilation, monkeypatch):
+def test_compiled_loops_leak_as_the_operators(dilation):
     """Several truncated leaks per tick: values, gradients of both paths, and plain integers."""
-    surrogate = Surrogate("triangle", 0.2, 1.0, 0.2)
+    surrogate = Surrogate("triangle", 0.2, 1.0)
     lif = IntegerLif(0.2, 0.25, 80, surrogate, "through", None, dilation=dilation)
     lif.set_scale(300.0)
     generator = torch.Generator().manual_seed(0)
     current = 2 * torch.randint(-40, 60, (9, 3, 5), generator=generator).float()
     grad = torch.randn(9, 3, 5, generator=generator)
     results = []
-    for compiled in (True, False):
-        monkeypatch.setattr(Lif, "runs_compiled", lambda self, _, c=compiled: c)
+    for backend in BACKENDS:
         x = current.clone().requires_grad_()
-        spikes, after = lif(x)
+        with only(backend.name):
+            spikes, after = lif(x)
         (spikes * grad).sum().backward()
         results.append((spikes.detach(), after.detach(), x.grad))
     for a, b in zip(*results):

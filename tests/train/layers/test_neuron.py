@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.layers.neuron import Lif, Surrogate
+from train.backends.backend import Surrogate
+from train.layers.neuron import Lif
 from train.layers.slayer import slayer
 
 
-def _lif(keep=0.25, shape="exponential", center=0.2, width=1.0, reset="ignore", scale=80):
-    return Lif(0.2, keep, scale, Surrogate(shape, center, width, 0.2), reset)
+def _lif(keep=0.25, shape="exponential", center=0.2, width=40.0, area=0.1, reset="ignore",
+         scale=80):
+    """By default SLAYER's: its exponential has tau = 100 V_th and scale 0.1."""
+    return Lif(0.2, keep, scale, Surrogate(shape, center, width, area), reset)
 
 
 @pytest.mark.parametrize("keep", [0.25, 0.5, 0.8])
@@ -59,7 +62,8 @@ def test_gradient_through_reset_is_autograds():
         o = Spike.apply(u)
         outputs.append(o)
     expected = torch.stack(outputs)
-    spikes, _ = _lif(shape="rectangle", center=0.0, width=1.0, reset="through", scale=80 << 12)(a)
+    spikes, _ = _lif(shape="rectangle", center=0.0, width=1.0, area=1.0, reset="through",
+                     scale=80 << 12)(a)
     assert torch.equal(spikes, expected)
     spikes.backward(grad)
     expected.backward(grad)
@@ -69,7 +73,7 @@ def test_gradient_through_reset_is_autograds():
 def test_carried_state_equals_one_run():
     """16 ticks at once, or tick by tick with the membrane handed on: same spikes, same gradient."""
     generator = torch.Generator().manual_seed(2)
-    lif = _lif(shape="triangle", width=0.5, reset="through")
+    lif = _lif(shape="triangle", width=0.5, area=1.0, reset="through")
     x = torch.randn(16, 4, 30, generator=generator) * 0.3
     grad = torch.randn(x.shape, generator=generator)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -85,11 +89,12 @@ def test_carried_state_equals_one_run():
     torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize(("shape", "width"), [("rectangle", 0.4), ("triangle", 0.4)])
-def test_surrogates_have_unit_area(shape, width):
-    v = torch.linspace(-3, 3, 60001, dtype=torch.float64)
-    slope = Surrogate(shape, 0.2, width, 0.2).derivative(v)
-    assert torch.trapezoid(slope, v).item() == pytest.approx(1, abs=1e-3)
+@pytest.mark.parametrize("shape", ["rectangle", "triangle", "exponential"])
+@pytest.mark.parametrize("area", [1.0, 0.1])
+def test_the_scale_is_the_area(shape, area):
+    v = torch.linspace(-6, 6, 60001, dtype=torch.float64)
+    slope = Surrogate(shape, 0.2, 0.4, area).derivative(v)
+    assert torch.trapezoid(slope, v).item() == pytest.approx(area, rel=1e-3)
 
 
 def test_blocks_forward_is_slayers():
