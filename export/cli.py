@@ -118,7 +118,7 @@ def _check_model(path: Path, model: ModelConfig) -> None:
 
     if model.kind == "ann":
         raise UserError(f"{path}: a model of --model ann does not spike; export-netx "
-                        "takes --model fsvae, glif and poisson")
+                        "takes --model fsvae, esvae, glif and poisson")
     if isinstance(model, SpikingConfig) and model.readout == "tanh-per-tick":
         raise UserError(f"{path}: --readout tanh-per-tick: no neuron takes a tanh at "
                         "every tick; export-netx takes tanh-of-sum")
@@ -167,13 +167,12 @@ def _proven(command: Command, model: Model, translation: Translation, net: NetFi
 
     from export.prove import Proof, deployment_error, prove
     from export.twin import compare_twin, has_twin, integer_twin
-    from lava_models.net.program import MODES
 
     twins = {}
     if has_twin(model):
         twin = integer_twin(model, translation.layers)
         twins = {mode: compare_twin(twin, net, mode, images, command.prove, command.seed)
-                 for mode in MODES}
+                 for mode in net.modes}
     with Progress(console=console, transient=True) as progress:
         error_task = progress.add_task("reconstruction error, float and integer", total=None)
         draws = max(1, -(-256 // len(images)))

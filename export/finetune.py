@@ -80,14 +80,14 @@ def _finetune(command: Command, arguments: list[str]) -> int:
     from export.translate import seen_images
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
-    from train.config import validate
+    from train.config import LifConfig, validate
     from train.run_folder import claim
     from train.trainer import Trainer
 
     model, before, _ = load_model(command.model)
-    if before.model.kind != "fsvae":
+    if not isinstance(before.model, LifConfig):
         raise UserError(f"{command.model}: --model {before.model.kind} cannot be trained in "
-                        "integers; expected a model of --model fsvae")
+                        "integers; expected a model of --model fsvae or esvae")
     if before.model.readout != "tanh-of-sum":
         raise UserError(f"{command.model}: --readout {before.model.readout} cannot be trained in "
                         "integers; expected tanh-of-sum")

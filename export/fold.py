@@ -11,7 +11,7 @@ from lava_models.net.layers import lif_obstacles
 from train.layers.blocks import Conv, ConvT
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
-from train.models.fsvae import FSVAE
+from train.models.fsvae import SpikingVae
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class FloatLayer:
         return 1 if self.kind == "convT" else 0
 
 
-def fold(model: FSVAE) -> list[FloatLayer]:
+def fold(model: SpikingVae) -> list[FloatLayer]:
     """All layers of the four parts, in the order of the file, as they act in evaluation."""
     c = model.config
     starts = {"encoder.0": (c.image_channels, c.image_size, c.image_size),

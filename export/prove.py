@@ -13,10 +13,9 @@ from export.twin import Twinned
 from lava_models.graph.compare import Comparison, compare_with_reference
 from lava_models.graph.lava_graph import run_graph
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
-from train.models.fsvae import FSVAE
+from train.models.fsvae import SpikingVae
 
 BATCH = 64
 MOST_CHANGE = 0.25
@@ -33,7 +32,7 @@ def prove(net: NetFile, images: np.ndarray, samples: int, seed: int,
         on_step: called with (mode, timesteps done, timesteps in all).
     """
     verdicts = {}
-    for mode in MODES:
+    for mode in net.modes:
         bits = ChipBits.of(net, mode, seed)
         graded = encode_images(net, images[:samples]) if mode == "reconstruct" else None
         run = run_graph(net, mode, bits, samples, graded, graph="stock",
@@ -77,7 +76,7 @@ class Proof:
         return all(verdict.equal for verdict in (*self.twins.values(), *self.lava.values()))
 
 
-def deployment_error(model: FSVAE, net: NetFile, images: np.ndarray, seed: int, draws: int,
+def deployment_error(model: SpikingVae, net: NetFile, images: np.ndarray, seed: int, draws: int,
                      on_batch: Callable[[], None]) -> DeploymentError:
     """Reconstruction error of the float model and of the integer reference."""
     generator = torch.Generator().manual_seed(seed)
@@ -89,7 +88,7 @@ def deployment_error(model: FSVAE, net: NetFile, images: np.ndarray, seed: int, 
             batch = images[start:start + BATCH]
             with torch.no_grad():
                 floats = model(torch.from_numpy(batch), generator).image.numpy()
-            result = reference.run(bits.samples(start, len(batch)), encode_images(net, batch))
+            result = reference.run_samples(bits, start, len(batch), encode_images(net, batch))
             integers = decode_images(net, result.voltage)
             sums += [((floats - batch) ** 2).sum(), ((integers - batch) ** 2).sum()]
             on_batch()

@@ -11,11 +11,12 @@ from export.fold import fold
 from export.poisson import translate_poisson
 from export.quantize import Quantized, quantize, quantize_first
 from hw_configs import Chip
-from lava_models.net.netfile import PARTS, NetFile
+from lava_models.net.netfile import PARTS, NetFile, RateLatents
 from train.config import ModelConfig, RunConfig
 from train.data import load_images, to_float
 from train.models.base import Model
-from train.models.fsvae import FSVAE
+from train.models.esvae import Esvae
+from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
 
 SEEN = 2000
@@ -56,7 +57,8 @@ def translate(model: Model, chip: Chip, *, random_bits: int, images: np.ndarray,
     net = NetFile(
         image_shape=(c.image_channels, c.image_size, c.image_size), ticks=c.ticks, lag=c.lag,
         latent=c.latent, k=c.k, random_bits=random_bits, input_scale=float(done[0].input_max),
-        output_scale=done[-1].scale * 64, provenance=json.dumps(provenance), **parts)
+        output_scale=done[-1].scale * 64, provenance=json.dumps(provenance),
+        rate=RateLatents() if isinstance(model, Esvae) else None, **parts)
     return Translation(net, done)
 
 
@@ -65,7 +67,7 @@ def seen_images(config: RunConfig) -> np.ndarray:
     return to_float(load_images(config, "train", SEEN)).numpy()
 
 
-def quantize_layers(model: FSVAE, chip: Chip, mean_square: float, fill: float = 1.0
+def quantize_layers(model: SpikingVae, chip: Chip, mean_square: float, fill: float = 1.0
                     ) -> list[Quantized]:
     """Integers of every layer, in the order of the file.
 

@@ -24,7 +24,7 @@ from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, Result, encode_images
 from train.layers.blocks import Readout
 from train.layers.integers import MEMBRANE_UNITS
-from train.models.fsvae import FSVAE, GlifVae
+from train.models.fsvae import GlifVae, SpikingVae
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Twinned:
 def has_twin(model: nn.Module) -> bool:
     """Whether the model computes in integers: LIF layers do; gated neurons and the Poisson VAE's
     dictionary do not, and are held to the bound of the reconstruction error alone."""
-    return isinstance(model, FSVAE) and not isinstance(model, GlifVae)
+    return isinstance(model, SpikingVae) and not isinstance(model, GlifVae)
 
 
-def integer_twin(model: FSVAE, layers: list[Quantized]) -> FSVAE:
+def integer_twin(model: SpikingVae, layers: list[Quantized]) -> SpikingVae:
     """The model with the chip's integers in its forward pass; one trained in them is its own."""
     if model.config.integer:
         return model
@@ -73,7 +73,7 @@ def integer_twin(model: FSVAE, layers: list[Quantized]) -> FSVAE:
     return twin.eval()
 
 
-def give_scales(integer: FSVAE, layers: list[Quantized]) -> None:
+def give_scales(integer: SpikingVae, layers: list[Quantized]) -> None:
     """Give a model of integer arithmetic the scales of an export."""
     done = {q.name: q for q in layers}
     for name, block in integer.named_layers():
@@ -81,7 +81,7 @@ def give_scales(integer: FSVAE, layers: list[Quantized]) -> None:
         block.neuron.set_scale(q.scale / q.input_max, q.input_max)
 
 
-def compare_twin(twin: FSVAE, net: NetFile, mode: str, images: np.ndarray | None, samples: int,
+def compare_twin(twin: SpikingVae, net: NetFile, mode: str, images: np.ndarray | None, samples: int,
                  seed: int) -> Twinned:
     """Every layer that runs in `mode` on the reference's recorded inputs.
 
@@ -92,7 +92,7 @@ def compare_twin(twin: FSVAE, net: NetFile, mode: str, images: np.ndarray | None
     reference = Reference(net, mode)
     some = None if images is None else images[:samples]
     graded = None if some is None else encode_images(net, some)
-    result = reference.run(ChipBits.of(net, mode, seed).samples(0, samples), graded)
+    result = reference.run_samples(ChipBits.of(net, mode, seed), 0, samples, graded)
     blocks = dict(twin.named_layers())
     found = [_layer(reference.program, population, blocks[population.name], result, some)
              for population in reference.program.waves if population.name in blocks]
@@ -109,7 +109,7 @@ def _layer(program: Program, population: Population, block: nn.Module, result: R
     if isinstance(block, Readout):
         return _readout(population, block, x, result.voltage)
     spikes = block(x).flatten(2).movedim(0, 1).numpy() > 0
-    wanted = result.spikes[population.row]
+    wanted = result.spikes[population.like]
     return TwinLayer(population.name, wanted.size, int(wanted.sum()),
                      int(np.count_nonzero(spikes != wanted)))
 
@@ -125,7 +125,7 @@ def _signals(program: Program, population: Population, block: nn.Module, result:
             graded = np.round(images * float(block.neuron.input_max)).reshape(len(images), 1, -1)
             yield np.repeat(graded, program.schedule.ticks, axis=1)
             continue
-        sent, lag = result.spikes[source.row], connection.lag
+        sent, lag = result.spikes[source.like], connection.lag
         late = np.zeros_like(sent)
         late[:, lag:] = sent[:, :sent.shape[1] - lag]
         yield late

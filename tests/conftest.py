@@ -14,7 +14,8 @@ import pytest
 
 from lava_models import Conv, ConvT, Dense, Glif, Lif, NetFile
 from lava_models.net.latents import Thinning
-from lava_models.net.netfile import PARTS, HostLayer, PoissonLatents
+from lava_models.net.layers import MEMORYLESS
+from lava_models.net.netfile import PARTS, HostLayer, PoissonLatents, RateLatents
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -119,6 +120,29 @@ def make_poisson_net(*, ticks: int = 4, latent: int = 9, random_bits: int = 10, 
 def poisson_net_factory():
     """make_poisson_net, for tests that want their own variant."""
     return make_poisson_net
+
+
+def make_rate_net(*, ticks: int = 4, latent: int = 5, random_bits: int = 6, prior_bits: int = 7,
+                  seed: int = 0) -> NetFile:
+    """A small random network with rate latents: the encoder and decoder of `make_net`, and a prior
+    of two layers (none with 0 bits)."""
+    rng = np.random.default_rng(seed)
+    net = make_net(ticks=ticks, latent=latent, random_bits=random_bits, seed=seed)
+    unit, prior = 2**random_bits * 4, ()
+    if prior_bits:
+        hidden = 2 * rng.integers(-20, 21, (9, prior_bits)).astype(np.int32)
+        last = 2 * rng.integers(-unit // 8, unit // 8, (latent, 9)).astype(np.int32)
+        prior = (Dense(hidden, 2 * rng.integers(-4, 5, 9).astype(np.int32), Lif(MEMORYLESS, 8)),
+                 Dense(last, 2 * rng.integers(0, unit // 3, latent).astype(np.int32),
+                       Lif(MEMORYLESS, 131071, False)))
+    return dataclasses.replace(net, lag=0, k=ticks, posterior=(), prior=prior, rate=RateLatents(
+        prior_bits, unit if prior_bits else 0))
+
+
+@pytest.fixture(scope="session")
+def rate_net_factory():
+    """make_rate_net, for tests that want their own variant."""
+    return make_rate_net
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import tomli
 HERE = Path(__file__).parent
 FROZEN = tomli.loads((HERE / "flags.toml").read_text())
 SCRIPTS = tomli.loads((HERE.parent / "pyproject.toml").read_text())["project"]["scripts"]
-MODELS = ("fsvae", "glif", "poisson", "ann")
+MODELS = ("fsvae", "esvae", "glif", "poisson", "ann")
 
 
 def shown(command: str, capsys, monkeypatch) -> list[str]:

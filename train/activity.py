@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from train.layers.blocks import ConvT
-from train.models.fsvae import FSVAE
+from train.models.fsvae import FSVAE, SpikingVae
 
 SELECTION = "selection"
 
@@ -38,7 +38,7 @@ class Activity:
 
 
 @contextmanager
-def recording(model: FSVAE) -> Iterator[Activity]:
+def recording(model: SpikingVae) -> Iterator[Activity]:
     """Record every spiking layer that runs inside, z (as "selection") included; differentiable."""
     activity, hooks = Activity(), []
 
@@ -62,13 +62,13 @@ def recording(model: FSVAE) -> Iterator[Activity]:
             hook.remove()
 
 
-def named_blocks(model: FSVAE) -> Iterator[tuple[str, torch.nn.Module]]:
+def named_blocks(model: SpikingVae) -> Iterator[tuple[str, torch.nn.Module]]:
     """(name, block) of the layers that fire, in the order of the file; not the readout."""
     *firing, _readout = model.named_layers()
     yield from firing
 
 
-def fan_out(model: FSVAE) -> dict[tuple[str, str], Tensor]:
+def fan_out(model: SpikingVae) -> dict[tuple[str, str], Tensor]:
     """Synapses that a spike meets, by (source, target): float32 (n_source,), neurons in order.
 
     The images' targets are not in it: pixels are no spikes.
@@ -86,16 +86,19 @@ def fan_out(model: FSVAE) -> dict[tuple[str, str], Tensor]:
                 (c.hidden[i - 1], side, side))
     connect(f"encoder.{depth - 1}", f"encoder.{depth}", model.encoder[depth],
             (math.prod(model.bottom),))
-    both = _count_synapses(model.posterior.layers[0], (2 * c.latent,))
-    table[f"encoder.{depth}", "posterior.0"] = both[:c.latent]
-    table[SELECTION, "posterior.0"] = both[c.latent:]
-    connect(SELECTION, "prior.0", model.prior.layers[0], (c.latent,))
+    if isinstance(model, FSVAE):
+        both = _count_synapses(model.posterior.layers[0], (2 * c.latent,))
+        table[f"encoder.{depth}", "posterior.0"] = both[:c.latent]
+        table[SELECTION, "posterior.0"] = both[c.latent:]
+        connect(SELECTION, "prior.0", model.prior.layers[0], (c.latent,))
+        for part, net in (("posterior", model.posterior), ("prior", model.prior)):
+            for i, width in enumerate(c.bottleneck):
+                connect(f"{part}.{i}", f"{part}.{i + 1}", net.layers[i + 1], (width,))
+            # Two copies of the selection neuron: for the decoder and for the feedback.
+            table[f"{part}.2", SELECTION] = torch.full((c.latent * c.k,), 2.0)
+    else:  # every spike of the encoder is a candidate in the draws of all T ticks
+        table[f"encoder.{depth}", SELECTION] = torch.full((c.latent,), float(c.ticks))
     connect(SELECTION, "decoder.0", model.decoder[0], (c.latent,))
-    for part, net in (("posterior", model.posterior), ("prior", model.prior)):
-        for i, width in enumerate(c.bottleneck):
-            connect(f"{part}.{i}", f"{part}.{i + 1}", net.layers[i + 1], (width,))
-        # Two copies of the selection neuron: for the decoder and for the feedback.
-        table[f"{part}.2", SELECTION] = torch.full((c.latent * c.k,), 2.0)
     shape = model.bottom
     for i, block in enumerate(model.decoder[1:]):
         connect(f"decoder.{i}", f"decoder.{i + 1}", block, shape)
@@ -128,7 +131,7 @@ def synops(activity: Activity, table: dict[tuple[str, str], Tensor], *without: s
     return total
 
 
-def neuron_counts(model: FSVAE) -> dict[str, int]:
+def neuron_counts(model: SpikingVae) -> dict[str, int]:
     """Neurons per layer that fires, by name, z included."""
     c = model.config
     counts, side = {}, c.image_size

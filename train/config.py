@@ -15,8 +15,10 @@ from typing import ClassVar, Literal, get_args
 from hw_configs.files import UserError
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
-Kind = Literal["fsvae", "glif", "poisson", "ann"]
+Kind = Literal["fsvae", "esvae", "glif", "poisson", "ann"]
 KINDS = get_args(Kind)
+LOOP_DEPTH = 4
+"""Timesteps from z back to z on the chip: three layers and the selection."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,23 @@ class SpikingLoss(LossConfig):
 
 
 @dataclass(frozen=True)
+class EsvaeLoss(LossConfig):
+    """The loss: mean squared error + weight * MMD(rates, prior's rates) + price of synops."""
+
+    default_weight: ClassVar[float] = 0.0
+
+    distance_weight: float | None = None
+    """How much the MMD pulls the encoder's rates towards the prior's. Default 0: a prior is fitted
+    to the rates afterwards; ESVAE's is 1e-3."""
+    synop_weight: float = 0.0
+    """Weight of the synops: added per million of them and image, over all layers that ran."""
+
+    def check(self) -> None:
+        _need(self.synop_weight >= 0, "synop_weight", self.synop_weight, "0 or more")
+        _need(self.weight >= 0, "distance_weight", self.weight, "0 or more")
+
+
+@dataclass(frozen=True)
 class PoissonLoss(LossConfig):
     """The loss: squared error + beta * KL, the negative ELBO at beta = 1."""
 
@@ -195,18 +214,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SpikingConfig(ModelConfig):
-    """What the Fully Spiking VAE has with neurons of either kind."""
+    """What every network of spiking convolutions has: encoder, decoder and readout."""
 
-    loss: ClassVar[type[LossConfig]] = SpikingLoss
-
-    k: int = 20
-    """Candidate spikes per latent channel, of which one is picked at random."""
-    bottleneck: tuple[int, ...] = (256, 512)
-    """Widths of the first two autoregressive layers of posterior and prior."""
     ticks: int = 16
     """T, model steps per image."""
-    lag: int = 1
-    """L, ticks until z is fed back; 4 makes a tick one chip timestep instead of four."""
     keep: float = 0.25
     """tau of the LIF neurons: share of the membrane kept per tick; of gated ones at the start."""
     threshold: float = 0.2
@@ -219,8 +230,6 @@ class SpikingConfig(ModelConfig):
     readout_init: float = 1.0
     """Initial readout weights as a share of torch's default. At 1 (FSVAE) the first images lie far
     in tanh's saturation and learning starts there; 0.1 starts in its middle."""
-    latent_gain: float = 2.0
-    """tdBN's alpha in posterior and prior (1 elsewhere)."""
     surrogate: Literal["rectangle", "triangle", "exponential"] = "rectangle"
     """Shape of the spike's derivative; exponential is SLAYER's, rectangle is GLIF's "linear"."""
     surrogate_width: float = 1.0
@@ -229,6 +238,36 @@ class SpikingConfig(ModelConfig):
     surrogate_scale: float = 1.0
     """Area under the derivative. SLAYER's own exponential has width 200 V_th and scale 0.1, too
     flat for so many layers."""
+
+    @property
+    def dilation(self) -> int:
+        """D, timesteps of the chip per tick."""
+        return 1
+
+    def check(self) -> None:
+        super().check()
+        self._check_halving()
+        _at_least_1(self, "ticks")
+        _need(0 < self.keep < 1, "keep", self.keep, "a number between 0 and 1")
+        _need(0 < self.readout_keep <= 1, "readout_keep", self.readout_keep,
+              "more than 0 and at most 1")
+        _positive(self, "threshold", "readout_init", "surrogate_width", "surrogate_scale")
+
+
+@dataclass(frozen=True)
+class AutoregressiveConfig(SpikingConfig):
+    """What the Fully Spiking VAE has with neurons of either kind: z, one of k, is fed back."""
+
+    loss: ClassVar[type[LossConfig]] = SpikingLoss
+
+    k: int = 20
+    """Candidate spikes per latent channel, of which one is picked at random."""
+    bottleneck: tuple[int, ...] = (256, 512)
+    """Widths of the first two autoregressive layers of posterior and prior."""
+    lag: int = 1
+    """L, ticks until z is fed back; 4 makes a tick one chip timestep instead of four."""
+    latent_gain: float = 2.0
+    """tdBN's alpha in posterior and prior (1 elsewhere)."""
     latent_gradient: Literal["picked", "mean"] = "picked"
     """Candidates of a latent channel that learn from the decoder: the one picked (FSVAE), or all
     k, a k-th each: nearly the same expectation, less noise."""
@@ -236,27 +275,23 @@ class SpikingConfig(ModelConfig):
     """Sampling while training: one stateful pass normalised by running statistics, or the
     authors' draw-then-repeat, normalised by batch statistics."""
 
+    @property
+    def dilation(self) -> int:
+        return LOOP_DEPTH // self.lag
+
     def check(self) -> None:
         super().check()
-        self._check_halving()
-        _at_least_1(self, "ticks")
         _need(len(self.bottleneck) == 2 and min(self.bottleneck) >= 1, "bottleneck",
               self.bottleneck, "two positive numbers")
         _need(2 <= self.k <= 64, "k", self.k, "2 to 64")
         _need(self.lag in (1, 2, 4), "lag", self.lag,
               "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
-        _need(0 < self.keep < 1, "keep", self.keep, "a number between 0 and 1")
-        _need(0 < self.readout_keep <= 1, "readout_keep", self.readout_keep,
-              "more than 0 and at most 1")
-        _positive(self, "threshold", "latent_gain", "readout_init", "surrogate_width",
-                  "surrogate_scale")
+        _positive(self, "latent_gain")
 
 
 @dataclass(frozen=True)
-class FsvaeConfig(SpikingConfig):
-    """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
-
-    kind: ClassVar[str] = "fsvae"
+class LifConfig(SpikingConfig):
+    """What a network of SLAYER's LIF neurons has."""
 
     surrogate_center: Literal["zero", "threshold"] = "zero"
     """Where the derivative is centred; zero is the authors' code, threshold their paper."""
@@ -281,7 +316,31 @@ class FsvaeConfig(SpikingConfig):
 
 
 @dataclass(frozen=True)
-class GlifVaeConfig(SpikingConfig):
+class FsvaeConfig(AutoregressiveConfig, LifConfig):
+    """The network (FSVAE, AAAI 2022; defaults are the authors' code)."""
+
+    kind: ClassVar[str] = "fsvae"
+
+
+@dataclass(frozen=True)
+class EsvaeConfig(LifConfig):
+    """The FSVAE's encoder and decoder with rate latents (ESVAE): z at every tick is a coin flip
+    with the chance that the encoder's output neuron fires. Nothing is fed back."""
+
+    kind: ClassVar[str] = "esvae"
+    loss: ClassVar[type[LossConfig]] = EsvaeLoss
+
+    ticks: int = 8
+    """T, model steps per image. On the chip a power of two draws z exactly."""
+
+    @property
+    def k(self) -> int:
+        """A channel's spikes are what z picks from."""
+        return self.ticks
+
+
+@dataclass(frozen=True)
+class GlifVaeConfig(AutoregressiveConfig):
     """The FSVAE's network with gated neurons, whose surrogate is centred at the threshold."""
 
     kind: ClassVar[str] = "glif"
@@ -335,7 +394,7 @@ class AnnConfig(ModelConfig):
 
 
 CONFIGS: dict[str, type[ModelConfig]] = {
-    c.kind: c for c in (FsvaeConfig, GlifVaeConfig, PoissonVaeConfig, AnnConfig)}
+    c.kind: c for c in (FsvaeConfig, EsvaeConfig, GlifVaeConfig, PoissonVaeConfig, AnnConfig)}
 """The settings of each --model."""
 
 

@@ -20,15 +20,15 @@ from export.translate import default_random_bits, translate
 from hw_configs import load_chip
 from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net
-from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES
+from lava_models.net.netfile import MODES, NetFile
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
-from train.activity import Activity, recording
+from train.activity import Activity, neuron_counts, recording
 from train.checkpoint import load_model, sha256_of, start_of
-from train.config import RunConfig
+from train.config import LifConfig, RunConfig
 from train.models.base import Model
-from train.models.fsvae import FSVAE
+from train.models.build import build_model
+from train.models.fsvae import SpikingVae
 from train.streams import stream
 
 POST_TRAINING, FINE_TUNED = "post-training", "fine-tuned"
@@ -52,6 +52,8 @@ class Form:
     """Of integers: rounded after training, or trained in (POST_TRAINING, FINE_TUNED)."""
     net: NetFile | None = None
     """Of the chip form."""
+    modes: tuple[str, ...] = MODES
+    """What it can do."""
 
 
 def forms(model: Model, config: RunConfig, state: dict, net: NetFile | None, seen: np.ndarray,
@@ -82,8 +84,8 @@ def forms(model: Model, config: RunConfig, state: dict, net: NetFile | None, see
         yield torch_form("integers", model, device, FINE_TUNED)
     else:
         yield torch_form("float", model, device)
-        if config.model.kind == "fsvae":
-            integer = FSVAE(replace(config.model, arithmetic="integer"))
+        if isinstance(config.model, LifConfig):
+            integer = build_model(replace(config.model, arithmetic="integer"))
             integer.load_state_dict(model.state_dict(), strict=False)
             set_scales(integer, model, 1.0, float((seen**2).mean()))
             yield torch_form("integers", integer.eval(), device, POST_TRAINING)
@@ -133,12 +135,12 @@ def torch_form(name: str, model: Model, device: torch.device | str, stage: str =
                 generate(len(images), 0, seed)
         return heard
 
-    return Form(name, reconstruct, generate, activity if isinstance(model, FSVAE) else None, model,
-                stage)
+    spiking = isinstance(model, SpikingVae)
+    return Form(name, reconstruct, generate, activity if spiking else None, model, stage)
 
 
 def _chip_form(net: NetFile, model: Model, stage: str) -> Form:
-    reference = {mode: Reference(net, mode) for mode in MODES}
+    reference = {mode: Reference(net, mode) for mode in net.modes}
 
     @lru_cache
     def bits(mode: str, seed: int) -> ChipBits:
@@ -146,7 +148,7 @@ def _chip_form(net: NetFile, model: Model, stage: str) -> Form:
 
     def run(mode: str, first: int, count: int, seed: int, images=None, watch=()):
         graded = None if images is None else encode_images(net, images.numpy())
-        return reference[mode].run(bits(mode, seed).samples(first, count), graded, watch=watch)
+        return reference[mode].run_samples(bits(mode, seed), first, count, graded, watch=watch)
 
     def reconstruct(images, first: int, seed: int):
         voltage = run("reconstruct", first, len(images), seed, images).voltage
@@ -155,6 +157,8 @@ def _chip_form(net: NetFile, model: Model, stage: str) -> Form:
     def generate(count: int, first: int, seed: int):
         return torch.from_numpy(decode_images(net, run("generate", first, count, seed).voltage))
 
+    firing = {} if net.poisson else neuron_counts(model)
+
     def activity(mode: str, images, seed: int):
         heard = Activity()
         for first in range(0, len(images), 32):  # every spike of every layer takes room
@@ -162,8 +166,9 @@ def _chip_form(net: NetFile, model: Model, stage: str) -> Form:
             given = part if mode == "reconstruct" else None
             result = run(mode, first, len(part), seed, given, None)
             for name, spikes in result.spikes.items():
-                heard.add(name, torch.from_numpy(spikes).transpose(0, 1).float())
+                if name in firing:  # what only the chip has is in its cost
+                    heard.add(name, torch.from_numpy(spikes).transpose(0, 1).float())
         return heard
 
     return Form("chip", reconstruct, generate, None if net.poisson else activity, model, stage,
-                net)
+                net, net.modes)

@@ -16,7 +16,7 @@ from torch import nn
 from train.activity import Activity, fan_out, named_blocks, neuron_counts, synops
 from train.layers.blocks import Conv, ConvT
 from train.models.ann import AnnVae
-from train.models.fsvae import FSVAE
+from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
 
 WITHOUT = {"reconstruct": ("prior",), "generate": ("encoder", "posterior")}
@@ -33,7 +33,7 @@ class Operations:
     """Multiply-accumulates: the image's convolution, once as the image stays, or all of an ANN."""
 
 
-def operations(model: FSVAE, activity: Activity, images: int, mode: str) -> Operations:
+def operations(model: SpikingVae, activity: Activity, images: int, mode: str) -> Operations:
     """By real fan-out: each spike meets its synapses, borders and strides included.
 
     Args:
@@ -116,7 +116,7 @@ class PublishedOperations:
     multiplications: float
 
 
-def published_operations(model: FSVAE, activity: Activity, images: int) -> PublishedOperations:
+def published_operations(model: SpikingVae, activity: Activity, images: int) -> PublishedOperations:
     """The authors' rule on a reconstruction in which the prior ran as well (as in their test).
 
     Additions: spikes x k^2 x C_out / s^2 (convolution), x s^2 (transposed), x C_out (dense), one
@@ -160,14 +160,14 @@ def _sources(name: str, before: str, c) -> list[str]:
     return ["selection"] if name in ("prior.0", "decoder.0") else [before]
 
 
-def rates(activity: Activity, model: FSVAE, images: int) -> dict[str, float]:
+def rates(activity: Activity, model: SpikingVae, images: int) -> dict[str, float]:
     """Spikes per neuron and tick, by layer."""
     counts = neuron_counts(model)
     return {name: float(spikes.sum()) / (images * model.config.ticks * counts[name])
             for name, spikes in activity.spikes.items()}
 
 
-def mean_rate(activity: Activity, model: FSVAE, images: int, *without: str) -> float:
+def mean_rate(activity: Activity, model: SpikingVae, images: int, *without: str) -> float:
     """Spikes per neuron and tick over the neurons of all layers that ran, but for the parts
     `without`."""
     counts = neuron_counts(model)

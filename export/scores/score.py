@@ -194,14 +194,16 @@ def _rows(command: Command, loaded: list[_Loaded], test: Tensor,
                     form, test, command.samples, *scorers,
                     lambda n, task=task: progress.advance(task, n), seeds)
                 progress.remove_task(task)
-                picture = f"samples-{len(rows)}-{form.name}.png"
-                save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
+                picture = None
+                if drawn is not None:
+                    picture = f"samples-{len(rows)}-{form.name}.png"
+                    save_grid(drawn[:SHOWN].numpy(), out / picture, columns=8)
                 rows.append(_row(each, scores, picture))
                 console.print(f"{name}: {_in_short(scores)}")
     return rows
 
 
-def _row(each: _Loaded, scores: Scores, picture: str) -> dict:
+def _row(each: _Loaded, scores: Scores, picture: str | None) -> dict:
     from export.scores.forms import POST_TRAINING
 
     config = each.config

@@ -27,7 +27,7 @@ from lava_models.cost.energy import Interval
 from lava_models.cost.estimates import cost_of_run, energy_section, load_hardware
 from lava_models.loihi.proof import expect
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import MODES, RANDOM_BITS, schedule_for
+from lava_models.net.program import RANDOM_BITS, schedule_for
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import encode_images
 from train.config import PoissonLoss
@@ -78,8 +78,9 @@ class Scores:
 
 def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
                inception: Inception | None, on_images: Callable[[int], None],
-               seeds: Sequence[int] = (0,)) -> tuple[Scores, Tensor]:
-    """Scores of one form, and the images (samples, C, H, W) generated with the first seed.
+               seeds: Sequence[int] = (0,)) -> tuple[Scores, Tensor | None]:
+    """Scores of one form, and the images (samples, C, H, W) generated with the first seed, if it
+    has a prior.
 
     Args:
         test: test images float (N, C, H, W) in [-1, 1].
@@ -94,14 +95,14 @@ def score_form(form: Form, test: Tensor, samples: int, frechet: Frechet | None,
               {**entry, "value": entry["value"] / (len(test) * len(seeds))} for key, entry in
               meters.read().items()}
     shown, distances, features = None, [], []
-    for seed in seeds:
+    for seed in seeds if "generate" in form.modes else ():
         drawn = _generated(form, samples, seed, on_images)
         shown = drawn if shown is None else shown
         distances += [frechet.score(drawn)] if frechet else []
         features += [inception.score(drawn)] if inception else []
     few, seed = test[:RATE_IMAGES], seeds[0]
     fired, rate, work, published = {}, {}, {}, None
-    for mode in MODES:
+    for mode in form.modes:
         if form.activity is None:
             if isinstance(form.model, PoissonVae):
                 work[mode] = asdict(poisson_operations(form.model, few, mode))
@@ -162,13 +163,13 @@ def _spread(*repeated: list) -> dict[str, float]:
 
 def _cost(form: Form, images: Tensor, work: dict, seed: int) -> dict[str, dict] | None:
     if form.net is not None:
-        return {mode: chip_cost(form.net, mode, seed, images.numpy()) for mode in MODES}
+        return {mode: chip_cost(form.net, mode, seed, images.numpy()) for mode in form.modes}
     if not isinstance(form.model, AnnVae):
         return None
     mac = load_mac()
     return {mode: {
         "energy_j": (Interval.of(mac.mac) * (work[mode]["multiplies"] * 1e-12)).as_dict(),
-        "constants": f"{mac.name}, arithmetic only"} for mode in MODES}
+        "constants": f"{mac.name}, arithmetic only"} for mode in form.modes}
 
 
 def chip_cost(net: NetFile, mode: str, seed: int, images: np.ndarray) -> dict:

@@ -21,7 +21,8 @@ PUBLISHED = {
 """Reconstruction error in [-1, 1] and autoencoder Fréchet distance (train-mode autoencoder): FSVAE,
 AAAI 2022, Table 1; ESVAE, its repository."""
 
-NAMES = {"fsvae": "FSVAE", "glif": "GLIF VAE", "poisson": "Poisson VAE", "ann": "ANN"}
+NAMES = {"fsvae": "FSVAE", "esvae": "ESVAE", "glif": "GLIF VAE", "poisson": "Poisson VAE",
+         "ann": "ANN"}
 _COST_COLUMNS = ("model", "mode", "reconstruction", "Fréchet, train mode", "timesteps", "spikes",
                  "thousand synops", "of these, random bits", "cores", "modelled energy, uJ",
                  "trained")
@@ -38,6 +39,7 @@ def rows(record: dict) -> list[list[str]]:
         name = f"{_kind(row)}, {_form(row)}" + _inception(row)
         rate = row["rate"].get("reconstruct")
         work = [_work(row["operations"][mode], rate is not None)
+                if mode in row["operations"] else "-"
                 for mode in ("reconstruct", "generate")]
         out.append([name, with_spread(row, "reconstruction", 4),
                     *(with_spread(row, k, 2) for k in ("train_bn", "eval_bn")),

@@ -33,7 +33,7 @@ from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerD
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
 from lava_models.net.netfile import NetFile
-from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeurons
+from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeurons, Stored
 from lava_models.net.program import Program, build_program
 from lava_models.net.ring import POPULATIONS
 
@@ -99,7 +99,10 @@ def _check(network: Network, where: str) -> None:
             if not (poisson or 2 <= layer.k <= 64 and layer.random_bits <= 12):
                 raise UserError(f"{here}: k = {layer.k}, random_bits {layer.random_bits}; expected "
                                 "k of 2 to 64 and at most 12 bits, or k = 1 (Poisson latents)")
-            if not (poisson and layer.clocked) and (
+            if layer.summed:
+                if not sources or sources[0] not in seen:
+                    raise UserError(f"{here}: expected an earlier first source")
+            elif not (poisson and layer.clocked) and (
                     not sources or sources[0] not in seen
                     or network.neurons(sources[0]) != layer.latent * layer.k):
                 raise UserError(f"{here}: expected an earlier first source of latent x k = "
@@ -134,15 +137,19 @@ def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model
     layers: dict[str, LayerDescription] = {}
     for population in program.populations:
         of = _describe(program, population, form)
-        if of.name in layers:  # one more tick neuron of the clock
-            of = dataclasses.replace(of, shape=(of.shape[0] + layers[of.name].shape[0],))
+        if of.name in layers:  # one more tick neuron of the clock, or one more relay
+            before = layers[of.name]
+            of = dataclasses.replace(
+                of, shape=(of.shape[0] + before.shape[0],), sources=before.sources
+                and tuple(dict.fromkeys((*before.sources, *of.sources))))
         layers[of.name] = of
     return Network(f"{name}, {mode}", tuple(layers.values()), mode=mode)
 
 
 def _describe(program: Program, population: Population, form: str) -> LayerDescription:
     kind, inputs = population.kind, program.into(population.name)
-    sources = tuple(c.source for c in inputs if c.port != "tick")
+    sources = tuple(dict.fromkeys(
+        program[c.source].compiled for c in inputs if c.port != "tick"))
     common = {"name": population.compiled, "part": population.part, "sources": sources,
               "clocked": any(c.port == "tick" for c in inputs)}
     if isinstance(kind, Neurons):
@@ -159,10 +166,13 @@ def _describe(program: Program, population: Population, form: str) -> LayerDescr
         return LayerDescription(
             kind="selection", k=kind.selection.candidates, latent=population.size,
             random_bits=kind.selection.bits, silencers=program.draws[-1].kind.muted,
-            **common)
+            summed=kind.layer is not None, held_bits=kind.spare, **common)
+    if isinstance(kind, Stored):
+        return LayerDescription(kind="one_to_one", shape=population.shape, **common)
     if isinstance(kind, RingNeurons):
-        latent, bits = (program.draws[0].size, program.draws[0].kind.selection.bits)
-        return LayerDescription(kind="random_bits", latent=latent, random_bits=bits, **common)
+        draw = program.draws[0]
+        return LayerDescription(kind="random_bits", latent=draw.size, held_bits=draw.kind.spare,
+                                random_bits=draw.kind.selection.bits, **common)
     if isinstance(kind, Host):
         return LayerDescription(population.name, "input", population.shape, on_chip=False,
                                 part=population.part)

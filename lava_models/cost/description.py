@@ -19,7 +19,7 @@ from lava_models.net.netx_layers import ConvSynapses
 from lava_models.net.ring import POPULATIONS, Ring, ring_synapses
 from lava_models.net.synapse import selection_synapses, subpixel, unroll
 
-KINDS = ("input", "dense", "conv", "convT", "selection", "random_bits", "clock")
+KINDS = ("input", "dense", "conv", "convT", "one_to_one", "selection", "random_bits", "clock")
 FORMS = ("shared", "unrolled")
 GATED_STATE_WORDS = 3
 """Of a gated neuron: as many as a published microcoded one takes (Izhikevich: OzU-CAST,
@@ -34,7 +34,9 @@ class LayerDescription:
 
     name: str
     kind: str
-    """input, dense, conv, convT; selection, random_bits and clock for latents drawn on the chip."""
+    """input, dense, conv, convT; selection, random_bits and clock for latents drawn on the chip;
+    one_to_one for what holds them: source neuron i reaches neuron i mod n, a single one all, of
+    random_bits the last n bits."""
     shape: tuple[int, ...] = ()
     """(neurons,), or (C, H, W). Follows from the rest for conv, convT, selection, random_bits."""
     sources: tuple[str, ...] | None = None
@@ -65,7 +67,12 @@ class LayerDescription:
     """C, of selection and random_bits."""
     k: int = 0
     """Candidates per latent channel; 1 for Poisson latents, which get chances."""
+    summed: bool = False
+    """Of a selection: its first source reaches all of it, as a dense layer, in place of
+    candidates."""
     random_bits: int = 0
+    held_bits: int = 0
+    """Of selection and random_bits: how many more bits the ring draws, which are held."""
     silencers: int = 0
     """Tick neurons that end a sample's feedback, of selection."""
     part: str = ""
@@ -130,7 +137,7 @@ class Network:
         if layer.kind == "selection":
             return (layer.latent,)
         if layer.kind == "random_bits":
-            sizes = dict(zip(POPULATIONS, Ring(layer.latent * layer.random_bits).sizes))
+            sizes = dict(zip(POPULATIONS, self._ring(layer).sizes))
             return (sizes[name],)
         return layer.shape
 
@@ -145,31 +152,53 @@ class Network:
             return self._selection(layer)
         if layer.kind == "random_bits":
             cells, rule, bits = POPULATIONS
-            to_rule, to_cells, to_bits = ring_synapses(Ring(layer.latent * layer.random_bits))
+            to_rule, to_cells, to_bits = ring_synapses(self._ring(layer))
             source, matrix = {cells: (rule, to_cells), rule: (cells, to_rule),
                               bits: (cells, to_bits)}[layer.name]
             return [Synapses(source, 8, matrix.tocsc())]
         sources = self.sources(layer)
         bits, plastic = (v * len(sources) if len(v) == 1 else v
                          for v in (layer.weight_bits, layer.plastic))
+        if layer.kind == "one_to_one":
+            return [Synapses(source, b, self._one_to_one(layer, source))
+                    for source, b in zip(sources, bits)]
         if layer.kind != "dense":
             return [Synapses(sources[0], bits[0], self._unrolled(layer))]
         more = layer.delay_bits
         return [Synapses(source, b + PLASTIC_BITS * p + more, axons=self.neurons(source))
                 for source, b, p in zip(sources, bits, plastic)]
 
+    @staticmethod
+    def _ring(layer: LayerDescription) -> Ring:
+        return Ring(layer.latent * layer.random_bits + layer.held_bits)
+
+    def _one_to_one(self, layer: LayerDescription, source: str) -> sparse.csc_matrix:
+        n, size = self.neurons(layer.name), self.neurons(source)
+        targets, sources = np.arange(n), np.zeros(n, np.int64)
+        if self.by_name[source].kind == "random_bits":  # `either` and `both` of each
+            targets = np.tile(targets, 2)
+            sources = np.concatenate([np.arange(end - n, end) for end in (size // 2, size)])
+        elif size > 1:
+            sources = np.arange(size)
+            targets = sources % n
+        return sparse.csc_matrix((np.ones(len(targets), np.int32), (targets, sources)), (n, size))
+
     def _selection(self, layer: LayerDescription) -> list[Synapses]:
         sources = {"bits_in": POPULATIONS[2]}
         for source in self.sources(layer):
             if self.by_name[source].kind == "clock":
                 sources["silence"] = source
-        if not layer.clocked:  # else its chances are constants, which come as a bias does
+        if not (layer.clocked or layer.summed):  # else its chances are constants, which come as a
+            # bias does, or its sums those of a dense layer
             sources["zeta_in"] = self.sources(layer)[0]
         draw = Thinning(layer.random_bits) if layer.k == 1 else Selection(layer.k,
                                                                           layer.random_bits)
-        return [Synapses(sources[port], 8, matrix.tocsc())
-                for port, matrix, _ in selection_synapses(draw, layer.latent, layer.silencers)
-                if matrix.nnz and port in sources]
+        summed = self.sources(layer)[:1] if layer.summed else ()
+        return [*(Synapses(source, 8, axons=self.neurons(source)) for source in summed),
+                *(Synapses(sources[port], 8, matrix.tocsc())
+                  for port, matrix, _ in selection_synapses(draw, layer.latent, layer.silencers,
+                                                            layer.held_bits)
+                  if matrix.nnz and port in sources)]
 
     def _unrolled(self, layer: LayerDescription) -> sparse.csc_matrix:
         if layer.kind == "conv":

@@ -148,11 +148,13 @@ def activity_of_program(program: Program, samples: int, spikes: Mapping[str, np.
                   for name, n in sent.items()}
     book = _Book(fit, period)
     for connection in program.connections:
-        source, layer = program[connection.source], book.fits[connection.target]
+        source, target = program[connection.source], program[connection.target].compiled
+        first, chips = program.first_in(connection.target), None
+        if source.on_chip:
+            chips = book.chips_of(source.compiled, source.size, program.first_in(source.name))
         for matrix, _ in connection.synapses.parts():
-            reach = _by_core(matrix.tocsc(), layer)
-            chips = book.chips_of(source.compiled, reach.shape[1]) if source.on_chip else None
-            book.add(connection.target, reach, per_sample[source.name], chips)
+            reach = _by_core(matrix.tocsc(), book.fits[target], first)
+            book.add(target, reach, per_sample[source.name], chips)
     for name, n in per_sample.items():
         if program[name].on_chip:
             book.spikes[program[name].compiled] += n.sum()
@@ -186,9 +188,9 @@ class _Book:
         self.messages, self.spikes = dict.fromkeys(self.fits, 0.0), dict.fromkeys(self.fits, 0.0)
         self.links = np.zeros((rows, fit.chips, fit.chips))
 
-    def chips_of(self, name: str, neurons: int) -> np.ndarray:
-        """The chip of each of a population's neurons."""
-        core = self.first[name] + np.resize(self.fits[name].core_of, neurons)
+    def chips_of(self, name: str, neurons: int, first: int = 0) -> np.ndarray:
+        """The chip of each of `neurons` neurons of a layer from `first` on."""
+        core = self.first[name] + np.resize(self.fits[name].core_of[first:], neurons)
         return core // self.fit.board.cores_per_chip
 
     def add(self, target: str, reach: np.ndarray, sent: np.ndarray,
@@ -214,10 +216,11 @@ class _Book:
             for name, layer in self.fits.items()), timesteps, self.links)
 
 
-def _by_core(matrix: sparse.csc_matrix, layer: LayerFit) -> np.ndarray:
-    """Synapses per core and source: int64 (cores, n_source)."""
+def _by_core(matrix: sparse.csc_matrix, layer: LayerFit, first: int = 0) -> np.ndarray:
+    """Synapses per core and source, of targets from neuron `first` of the layer on: int64 (cores,
+    n_source)."""
     source = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
-    key = layer.core_of[matrix.indices].astype(np.int64) * matrix.shape[1] + source
+    key = layer.core_of[first + matrix.indices].astype(np.int64) * matrix.shape[1] + source
     cores = len(layer.cores)
     return np.bincount(key, minlength=cores * matrix.shape[1]).reshape(cores, -1)
 

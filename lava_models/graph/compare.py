@@ -155,7 +155,7 @@ def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: in
             batch = np.zeros((count, images.shape[1]), images.dtype)
             some = images[start - first:start - first + count]
             batch[:len(some)] = some
-        result = reference.run(bits.samples(start, count), batch)
+        result = reference.run_samples(bits, start, count, batch)
         voltage.append(result.voltage)
         for name, of_batch in result.spikes.items():
             spikes.setdefault(name, []).append(of_batch)
@@ -163,7 +163,7 @@ def reference_lane(reference: Reference, bits: ChipBits, first: int, samples: in
     of_lane = {name: np.concatenate(parts) for name, parts in spikes.items()}
     for population in program.waves:
         if population.spiking:
-            fired = sent_by(population, of_lane[population.row])
+            fired = sent_by(population, of_lane[population.like])
             rasters[population.name] = _raster(fired, schedule, population.phase, steps)
     return Lane(np.concatenate(voltage)[:samples], rasters)
 

@@ -20,7 +20,7 @@ from lava_models.fused.cells import make_cell
 from lava_models.graph import runtime
 from lava_models.graph.wiring import Wiring
 from lava_models.net.netfile import NetFile
-from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeurons
+from lava_models.net.populations import Draw, Host, Neurons, Population, RingNeurons, Stored
 from lava_models.net.program import build_program
 from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
@@ -140,7 +140,7 @@ def choose_lanes(net: NetFile, mode: str, samples: int, available: int) -> int:
 def choose_record(net: NetFile, mode: str, lanes: int) -> int:
     """How many samples per lane to record, so that the recordings stay small."""
     program = build_program(net, mode)
-    neurons = sum(p.size for p in program.of(Neurons, Draw, RingNeurons))
+    neurons = sum(p.size for p in program.of(Neurons, Draw, RingNeurons, *Stored))
     per_sample = lanes * program.schedule.period * neurons // 8
     return max(1, RECORD_BYTES // per_sample)
 
@@ -172,7 +172,7 @@ class Graph:
         for population in program.of(Host):
             wiring.ends[population.name] = self._images(population, images)
         wiring.build([bits.start(lane * self.per_lane) for lane in range(self.lanes)])
-        for population in program.of(Neurons, Draw, RingNeurons):
+        for population in program.of(Neurons, Draw, RingNeurons, *Stored):
             if population.spiking:  # of the readout a spike would show in its voltage
                 self._probe(population)
         self.runner = wiring.processes[self.readout.name]
@@ -199,11 +199,13 @@ class Graph:
         self._new_file(f"{name}.counts", (self.schedule.period, population.size), np.int32)
         # In the last rounds only the first lanes still have samples.
         rounds = np.arange(self.per_lane)
-        probe = SpikeProbe(size=size, lanes=self.lanes, raster=self._path(name),
+        end = self.wiring.ends[name]
+        probe = SpikeProbe(within=end.shape[0], first=self.lanes * self.wiring.first.get(name, 0),
+                           size=size, lanes=self.lanes, raster=self._path(name),
                            counts=self._path(f"{name}.counts"), since=population.phase,
                            counted=-((rounds - self.samples) // self.per_lane),
                            name=f"probe_{name}")
-        self.wiring.ends[name].connect(probe.a_in)
+        end.connect(probe.a_in)
         self.probed.append(population)
 
     def _recorded_steps(self) -> int:

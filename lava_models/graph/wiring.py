@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_models.net.populations import Neurons, Population, RingNeurons, TickNeurons
+from lava_models.net.populations import (
+    Gates,
+    Latches,
+    Neurons,
+    Population,
+    Relays,
+    RingNeurons,
+    TickNeurons,
+)
 from lava_models.net.program import Program
 
 if TYPE_CHECKING:
@@ -31,6 +39,8 @@ class Wiring:
         """By population: the process that holds it."""
         self.ends: dict[str, OutPort] = {}
         """By population: where its spikes come out; the host's are put in before `build`."""
+        self.first: dict[str, int] = {}
+        """By population that shares its port with others: its first neuron there."""
 
     def build(self, starts: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Make the processes and connect them.
@@ -43,6 +53,8 @@ class Wiring:
         self._ring(program.of(RingNeurons), starts)
         for population in program.of(Neurons):
             self._layer(population)
+        if program.of(Gates):
+            self._store()
         if self.stock:
             self._clock(program.carriers, "clock")
             for population in program.of(TickNeurons):
@@ -90,6 +102,21 @@ class Wiring:
             lanes=self.lanes)
         self.processes[population.name] = process
         self.ends[population.name] = process.s_out
+
+    def _store(self) -> None:
+        """One process for relays, gates and latches."""
+        from lava_models.processes.store import Store
+
+        relays, (gates,), (latches,) = (self.program.of(k) for k in (Relays, Gates, Latches))
+        stored = [*relays, gates, latches]
+        into = tuple(c for p in stored for c in self.program.into(p.name))
+        process = Store(relays=tuple(relays), gates=gates, latches=latches, connections=into,
+                        schedule=self.program.schedule, lanes=self.lanes)
+        for population in stored:
+            self.processes[population.name] = process
+        for i, relay in enumerate(relays):
+            self.ends[relay.name], self.first[relay.name] = process.relays_out, i * relay.size
+        self.ends[gates.name], self.ends[latches.name] = process.gates_out, process.latches_out
 
     def _clock(self, populations: list[Population], name: str) -> None:
         """One process for tick neurons of one beat."""

@@ -145,11 +145,11 @@ def planned_processes(net: NetFile, mode: str, bits: ChipBits, images: np.ndarra
     from lava.magma.core.process.process import AbstractProcess
 
     from lava_models.loihi.adapters import edges
-    from lava_models.processes import clock, layer, random_bits, selection
+    from lava_models.processes import clock, layer, random_bits, selection, store
 
     stock = {layer.SpikingLayer: layer.StockSpikingLayer, clock.Clock: clock.StockClock,
              selection.LatentSelection: selection.StockLatentSelection,
-             random_bits.RandomBits: random_bits.StockRandomBits}
+             random_bits.RandomBits: random_bits.StockRandomBits, store.Store: store.StockStore}
     adapters = {edges.SpikesIn: "PyToNxAdapter", edges.SpikesOut: "NxToPyAdapter"}
     rows = []
     with runtime.workspace() as folder:

@@ -47,12 +47,12 @@ def expect(net: NetFile, mode: str, bits: ChipBits, first: int, samples: int,
     voltage, z = [], []
     for start in range(0, samples, SIDE_BY_SIDE):
         n = min(SIDE_BY_SIDE, samples - start)
-        result = reference.run(bits.samples(first + start, n),
-                               None if images is None else images[start:start + n])
+        result = reference.run_samples(bits, first + start, n,
+                                       None if images is None else images[start:start + n])
         voltage.append(result.voltage)
         z.append(result.spikes[drawn])
         for population in (p for p in program.waves if p.spiking):
-            spikes = sent_by(population, result.spikes[population.row])
+            spikes = sent_by(population, result.spikes[population.like])
             total = counts.setdefault(population.name, np.zeros(
                 (schedule.period, population.size), np.int32))
             total[beats] += spikes.sum(axis=0, dtype=np.int32)

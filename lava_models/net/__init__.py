@@ -1,13 +1,13 @@
 """What is a network? Its layers, latents and synapses, when each of them fires, and the file.
 
 - layers: Conv, ConvT, Dense, Lif, Glif, Interval, SPIKE, graded, fan_in_bound, membrane_bound
-- latents: Selection, Thinning, HostBits
+- latents: Selection, Thinning, Clipped, HostBits
 - synapse: unroll, subpixel, shared_kernel, split_bias, split_exponents, selection_synapses
-- ring: Ring, POPULATIONS, ring_synapses, random_bits
+- ring: Ring, POPULATIONS, ring_synapses, random_bits, spare_bits
 - schedule: Schedule, make_schedule, dilate_decay
-- netfile: NetFile, PoissonLatents, HostLayer, PARTS
-- populations: Population, Connection, Host, Neurons, Draw, RingNeurons, TickNeurons
-- program: Program, build_program, schedule_for, MODES
+- netfile: NetFile, PoissonLatents, RateLatents, HostLayer, PARTS, MODES
+- populations: Population, Connection, Host, Neurons, Draw, Relays, Gates, Latches, RingNeurons
+- program: Program, build_program, schedule_for
 - netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights
 - netx: NetxFile, NetxOptions, read_netx
 - netx_write: write_netx

@@ -9,6 +9,7 @@ Each part is a NetX description in its own group, with NetX's own field names:
     /decoder/layer/..   dense, convT ..., convT (the readout: neuron/spiking = 0)
     /layer              hard link to /encoder/layer, which stock netx.hdf5.Network runs
 
+Rate latents have no posterior but /rate: what their prior starts from; without a prior no /prior.
 A Poisson VAE has no encoder, posterior and prior but /host: what the host computes, and the
 prior's chances. A gated neuron is neuron/type = GLIF with the arrays of layers.Glif, which NetX
 does not know.
@@ -29,7 +30,7 @@ import numpy as np
 from hw_configs.files import UserError, replacing
 from lava_models.net.fields import Field, Reader, attribute
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
-from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents
+from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents, RateLatents
 
 FORMAT = "fsvae-netx"
 FORMAT_VERSION = 1
@@ -98,6 +99,7 @@ HOST = (
     Field("log_rate_max", "f8"),
     Field("offset", "f4", ("pixels",)),
 )
+RATE = tuple(Field(f.name, "i8", (), 0) for f in fields(RateLatents))
 _HOST_REST = (Field("bias", "f4", ("out",)), Field("slope", "f8"))
 HOST_LAYERS = {2: (Field("weight", "f4", ("out", "in")), *_HOST_REST),
                4: (Field("weight", "f4", ("out", "in", 3, 3)), *_HOST_REST)}
@@ -115,6 +117,8 @@ def contents(net: NetFile) -> Iterator[tuple[str, tuple[Field, ...], dict]]:
                 continue
             yield path, LAYERS[layer.type], _layer_values(layer)
             yield f"{path}/neuron", *_neuron_values(layer.neuron)
+    if net.rate is not None:
+        yield "/rate", RATE, vars(net.rate)
     if net.poisson is not None:
         p = net.poisson
         yield "/host", HOST, {"prior": p.prior, "log_prior": p.log_prior,
@@ -267,13 +271,17 @@ def _read(reader: Reader) -> dict[str, np.ndarray | str]:
     if version != FORMAT_VERSION:
         raise UserError(f"{where}: format version {version}, this release reads {FORMAT_VERSION}; "
                         "export it again with export-netx")
-    host = "host" in file
+    host, rate = "host" in file, "rate" in file
     parts = PARTS[-1:] if host else PARTS
-    reader.group("", (), *parts, "host" if host else "layer")
+    if rate:
+        parts = tuple(p for p in PARTS if p != "posterior" and (p != "prior" or p in file))
+    reader.group("", (), *parts, "host" if host else "layer", *["rate"] * rate)
     for part in parts:
         reader.group(f"/{part}", (), "layer")
         for i in range(reader.count(f"/{part}/layer")):
             values |= _read_layer(reader, f"/{part}/layer/{i}")
+    if rate:
+        values |= reader.group("/rate", RATE)
     if not host:
         reader.same("layer", "/encoder/layer")
         return values
@@ -305,6 +313,9 @@ def _network(values: Mapping[str, np.ndarray | str]) -> NetFile:
     settings = {f.name: _plain(values[attribute(f.name)]) for f in SETTINGS}
     layers = {part: tuple(_layer(values, path) for path in _numbered(values, f"/{part}/layer")
                           if f"{path}/weight" in values) for part in PARTS}
+    if f"/rate/{RATE[0].name}" in values:
+        rate = RateLatents(**{f.name: values[f"/rate/{f.name}"].item() for f in RATE})
+        return NetFile(**settings, **layers, rate=rate)
     if "/host/prior" not in values:
         return NetFile(**settings, **layers)
     host = tuple(HostLayer(values[f"{path}/weight"], values[f"{path}/bias"],

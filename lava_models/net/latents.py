@@ -11,7 +11,9 @@ overflows the neuron's 16-bit port (large b, and k with a large odd factor), the
 to the best integers that fit. `Selection.probability` says what comes out, exactly.
 
 Poisson counts are drawn by the same neurons (`Thinning`): a spike at each of T ticks with chance
-p = lambda / T, which arrives as the integer q = round(2^b p) in place of the candidates.
+p = lambda / T, which arrives as the integer q = round(2^b p) in place of the candidates. Rates are
+Selections of k = T, their candidates a channel's own T spikes; to generate, the sums of the prior's
+last layer come in place of the candidates (`Clipped`).
 """
 
 from __future__ import annotations
@@ -135,6 +137,40 @@ class Thinning:
     def select(self, q: np.ndarray, bits: np.ndarray) -> np.ndarray:
         """z for chances `q` int32 (C, B) and random `bits` (B, C, b): bool (C, B)."""
         return q > (bits @ self.random_weights).T
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """z = 1[ q - sum_i(bit_i * 2^i * w) > w/2 ], w = unit / 2^b: a spike with chance q / unit, cut
+    to 0 ... 1, rounded to a multiple of 2^-b. q is any integer."""
+
+    bits: int
+    unit: int
+    """q of chance 1, a multiple of 2^b."""
+    candidates: ClassVar[int] = 1
+    zeta_weight: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.bits <= 12 or self.unit < 1 or self.unit % 2**self.bits:
+            raise ValueError(f"bits = {self.bits}, unit = {self.unit}: expected 4 to 12 random "
+                             "bits per channel, and a multiple of 2^bits")
+
+    @property
+    def random_weights(self) -> np.ndarray:
+        """As Selection's."""
+        return (self.unit >> self.bits) << np.arange(self.bits)
+
+    @property
+    def threshold(self) -> int:
+        """theta."""
+        return (self.unit >> self.bits) // 2
+
+    def select(self, q: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """z for sums `q` (C, B) and random `bits` (B, C, b): bool (C, B)."""
+        return q - (bits @ self.random_weights).T > self.threshold
+
+
+DrawRule = Selection | Thinning | Clipped
 
 
 class _Integers(NamedTuple):

@@ -15,6 +15,8 @@ import numpy as np
 
 from hw_configs import Chip
 
+MEMORYLESS = 4095
+"""The decay, in 1/4096, that leaves nothing of sums up to 63 and next to nothing of others."""
 LONG_RUN = 1024
 """Ticks beyond which a membrane's bound is the limit of the geometric series."""
 Need = Callable[[bool, str], None]

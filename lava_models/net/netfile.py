@@ -13,10 +13,22 @@ import numpy as np
 
 from hw_configs import Chip, load_chip
 from hw_configs.files import UserError
-from lava_models.net.latents import MOST_THINNING_BITS, Selection, Thinning
-from lava_models.net.layers import SPIKE, Layer, Need, check_geometry, check_layer, graded
+from lava_models.net.latents import MOST_THINNING_BITS, Clipped, DrawRule, Selection, Thinning
+from lava_models.net.layers import (
+    MEMORYLESS,
+    SPIKE,
+    Dense,
+    Layer,
+    Lif,
+    Need,
+    check_geometry,
+    check_layer,
+    fan_in_bound,
+    graded,
+)
 
 PARTS = ("encoder", "posterior", "prior", "decoder")
+MODES = ("reconstruct", "generate")
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,21 @@ class PoissonLatents:
     """Soft upper bound of log rates."""
     encoder: tuple[HostLayer, ...]
     """Pixels in [0, 1] to log ratios of posterior and prior rate."""
+
+
+@dataclass(frozen=True)
+class RateLatents:
+    """Latents that are rates (after ESVAE): z is 1 at every tick with the chance n/T, n being the
+    spikes of the encoder's output in the sample, k = T.
+
+    The prior, if there is one, makes rates of random bits that are drawn once a sample and held:
+    its layers are memoryless, and the sums of the last one are the rates.
+    """
+
+    prior_bits: int = 0
+    """M, bits that the prior starts from; 0 without one."""
+    prior_unit: int = 0
+    """Sum of the prior's last layer that is a rate of 1."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +104,8 @@ class NetFile:
     """Instead of encoder, posterior and prior, which are empty then; lag and k are 0."""
     output_offset: np.ndarray | None = None
     """float32 (C*H*W,), with `poisson`: image = voltage / output_scale + offset, cut to [-1, 1]."""
+    rate: RateLatents | None = None
+    """Instead of the posterior, which is empty then; lag is 0, k is T."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -89,14 +118,29 @@ class NetFile:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that are on the chip."""
-        return PARTS if self.poisson is None else PARTS[-1:]
+        if self.poisson is not None:
+            return ("decoder",)
+        if self.rate is not None:
+            return ("encoder", *(("prior",) if self.rate.prior_bits else ()), "decoder")
+        return PARTS
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What it can do: reconstruct, and generate if there is a prior."""
+        return MODES[:1] if self.rate is not None and not self.rate.prior_bits else MODES
 
     @property
     def selection(self) -> Selection | Thinning:
-        """How a latent spike is drawn."""
+        """How a latent spike is drawn from candidates or chances."""
         if self.poisson is not None:
             return Thinning(self.random_bits)
         return Selection(self.k, self.random_bits)
+
+    def draw_rule(self, mode: str) -> DrawRule:
+        """How a latent spike is drawn in `mode`."""
+        if self.rate is not None and mode == "generate":
+            return Clipped(self.random_bits, self.rate.prior_unit)
+        return self.selection
 
     def named_layers(self, *parts: str) -> Iterator[tuple[str, Layer]]:
         """(name, layer) of the given parts (default: all) in order, e.g. ("encoder.0", ...)."""
@@ -122,14 +166,18 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
 
     need(len(net.image_shape) == 3 and min(net.image_shape) >= 1,
          f"image_shape {net.image_shape}: expected (channels, height, width)")
-    for name in ("ticks", "latent", *(("lag",) if net.poisson is None else ())):
+    fed_back = net.poisson is None and net.rate is None
+    for name in ("ticks", "latent", *(("lag",) if fed_back else ())):
         need(getattr(net, name) >= 1, f"{name} = {getattr(net, name)}: expected at least 1")
     if net.poisson is None:
-        _check_loop(net, need)
+        if net.rate is None:
+            _check_loop(net, need)
         need(2 <= net.k <= 64, f"k = {net.k}: expected 2 to 64")
         need(4 <= net.random_bits <= 12, f"random_bits = {net.random_bits}: expected 4 to 12")
     else:
         _check_poisson(net, need)
+    if net.rate is not None:
+        _check_rate(net, chip, need)
     for name in ("input_scale", "output_scale"):
         value = getattr(net, name)
         need(math.isfinite(value) and value > 0,
@@ -141,6 +189,8 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
              "prior": net.latent, "decoder": net.latent}
     ends = {"encoder": net.latent, "posterior": net.latent * net.k, "prior": net.latent * net.k,
             "decoder": math.prod(net.image_shape)}
+    if net.rate is not None:
+        sizes["prior"], ends["prior"] = net.rate.prior_bits, net.latent
     for part in net.parts:
         layers = getattr(net, part)
         need(len(layers) > 0, f"/{part}/layer: no layers")
@@ -151,9 +201,10 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
                  f"{name} ({layer.type}): takes {math.prod(layer.input_shape)} inputs, "
                  f"gets {size}")
             size = math.prod(layer.shape)
-            readout = part == "decoder" and layer is layers[-1]
+            summed = part == "prior" and net.rate is not None and layer is layers[-1]
+            readout = part == "decoder" and layer is layers[-1] or summed
             need(layer.neuron.spiking != readout, f"{name} ({layer.type}): "
-                 + ("the last decoder layer is the readout and must not spike" if readout
+                 + (f"the last {part} layer is read and must not spike" if readout
                     else "must spike; only the last decoder layer is a readout"))
             signal = graded(round(net.input_scale)) if name == "encoder.0" else SPIKE
             check_layer(layer, f"{name} ({layer.type})", signal, net.ticks, chip, need)
@@ -200,3 +251,25 @@ def _check_poisson(net: NetFile, need: Need) -> None:
              f"{name}: expected {len(w)} biases, and finite numbers only")
         shape = w.shape[:1] if w.ndim == 2 else (len(w), *(-(-n // 2) for n in shape[1:]))
     need(shape == (net.latent,), f"host/encoder: ends in {shape}, expected {net.latent} numbers")
+
+
+def _check_rate(net: NetFile, chip: Chip, need: Need) -> None:
+    r = net.rate
+    need(net.poisson is None and net.lag == 0 and net.k == net.ticks and not net.posterior,
+         f"lag = {net.lag}, k = {net.k}: rate latents have lag 0 and k = ticks = {net.ticks}, and "
+         "no posterior")
+    need(bool(r.prior_bits) == bool(net.prior) and r.prior_bits >= 0,
+         f"rate/prior_bits = {r.prior_bits}: expected at least 1 with a prior, 0 without")
+    if not r.prior_bits:
+        return
+    step = 2**net.random_bits
+    need(r.prior_unit >= step and r.prior_unit % step == 0,
+         f"rate/prior_unit = {r.prior_unit}: expected a multiple of 2^random_bits = {step}")
+    for name, layer in net.named_layers("prior"):
+        need(isinstance(layer, Dense) and isinstance(layer.neuron, Lif)
+             and layer.neuron.decay == MEMORYLESS,
+             f"{name} ({layer.type}): a prior of rates is dense layers of LIF neurons without "
+             f"memory, vDecay {MEMORYLESS}")
+    worst = int(fan_in_bound(net.prior[-1], SPIKE).max()) + r.prior_unit
+    need(worst <= chip.activation_max, f"{name}: its sums and the random bits' reach {worst}, the "
+         f"{chip.activation_bits.value}-bit port takes {chip.activation_max}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 
-from lava_models.net.latents import Selection, Thinning
-from lava_models.net.layers import Layer
+from lava_models.net.latents import DrawRule
+from lava_models.net.layers import Dense, Layer
 from lava_models.net.netx_layers import NetxLayer, NetxSynapses
 from lava_models.net.ring import BITS, CELLS, RULE, Ring, ring_synapses
 from lava_models.net.synapse import (
@@ -48,11 +49,42 @@ class Neurons:
 class Draw:
     """Threshold neurons that draw z (lava_models.net.latents)."""
 
-    selection: Selection | Thinning
+    selection: DrawRule
     chances: np.ndarray | None = None
     """int32 (C,), where they are constants on the chip."""
+    layer: Dense | None = None
+    """Whose sums come in place of candidates."""
+    spare: int = 0
+    """The ring's last bits, which it does not read."""
     muted: int = 0
     """Last ticks of a sample in which it is kept silent: of the copy that feeds z back."""
+
+
+@dataclass(frozen=True)
+class Relays:
+    """Pass on what another population sends, a timestep later. T of them in a row hold the spikes
+    of a whole sample at once, the first tick's in the last."""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Fire once a sample, after the load neuron has: those that what they read fired for."""
+
+    threshold: ClassVar[int] = 1
+    one: ClassVar[int] = 1
+    """Weight of what they read, and of the load neuron."""
+
+
+@dataclass(frozen=True)
+class Latches:
+    """Hold what the gates gave, firing at each of the sample's T timesteps, until they give the
+    next: replaced, not added to, as the clear neuron fires with the gates. (Keep, set and clear
+    are not linearly separable: a neuron without gates cannot do it in one timestep.)"""
+
+    threshold: ClassVar[int] = 3
+    gate: ClassVar[int] = 8
+    own: ClassVar[int] = 4
+    clear: ClassVar[int] = -4
 
 
 @dataclass(frozen=True)
@@ -79,7 +111,8 @@ class NetxNeurons:
     layer: NetxLayer
 
 
-Kind = Host | Neurons | Draw | RingNeurons | TickNeurons | NetxNeurons
+Stored = (Relays, Gates, Latches)
+Kind = (Host | Neurons | Draw | Relays | Gates | Latches | RingNeurons | TickNeurons | NetxNeurons)
 
 
 @dataclass(frozen=True)
@@ -98,9 +131,11 @@ class Population:
     """Of the report's table: its own name, or that of a population that it is counted with."""
     compiled: str = ""
     """What it is a part of for a compiler: its own name, or that of the clock."""
+    like: str = ""
+    """Population whose spikes it sends, at a phase of its own: itself, or what it copies."""
 
     def __post_init__(self) -> None:
-        for name in ("row", "compiled"):
+        for name in ("row", "compiled", "like"):
             object.__setattr__(self, name, getattr(self, name) or self.name)
 
     @property
@@ -114,7 +149,7 @@ class Population:
     @property
     def waves(self) -> bool:
         """Whether the wave of a tick passes through it: layers and latents."""
-        return isinstance(self.kind, (Neurons, Draw, NetxNeurons))
+        return isinstance(self.kind, (Neurons, Draw, NetxNeurons, *Stored))
 
     @property
     def spiking(self) -> bool:
@@ -168,14 +203,30 @@ class CarriedChances:
 class DrawWeights:
     """Of the draw's candidates, random bits or silence (synapse.selection_synapses)."""
 
-    selection: Selection | Thinning
+    selection: DrawRule
     channels: int
     silencers: int
     port: str
+    spare: int = 0
 
     def parts(self) -> Parts:
         return [(matrix, exponent) for port, matrix, exponent in selection_synapses(
-            self.selection, self.channels, self.silencers) if port == self.port]
+            self.selection, self.channels, self.silencers, self.spare) if port == self.port]
+
+
+@dataclass(frozen=True)
+class OneEach:
+    """A synapse of `weight` from source neuron sources[i] to target neuron targets[i]."""
+
+    sources: np.ndarray
+    targets: np.ndarray
+    shape: tuple[int, int]
+    """(target neurons, source neurons)."""
+    weight: int
+
+    def parts(self) -> Parts:
+        weights = np.full(len(self.sources), self.weight, np.int32)
+        return [(sparse.csr_matrix((weights, (self.targets, self.sources)), self.shape), 0)]
 
 
 @dataclass(frozen=True)
@@ -207,7 +258,8 @@ class NetxWeights:
         return [(self.synapses.matrix(), -self.synapses.shift)]
 
 
-Synapses = LayerWeights | Carried | CarriedChances | DrawWeights | RingWeights | NetxWeights
+Synapses = (LayerWeights | Carried | CarriedChances | DrawWeights | OneEach | RingWeights
+            | NetxWeights)
 
 
 @dataclass(frozen=True)
@@ -217,10 +269,11 @@ class Connection:
     source: str
     target: str
     port: str
-    """Of the target's process: s_in, z_in, tick; zeta_in, bits_in, silence."""
+    """Of the target's process: s_in, z_in, tick; zeta_in, bits_in, silence; load, clear; none
+    within a process."""
     synapses: Synapses
     lag: int = 0
-    """Ticks late."""
+    """Ticks late; negative where a sample's later ticks arrive at its first."""
     message: int = SPIKES
     """SPIKES, or GRADED: signed integers."""
 

@@ -7,6 +7,13 @@ and no branch there. A population is asked what it is (`kind`), never compared b
     images -> layers of encoder and posterior -> draw -> layers of the decoder -> readout
                                   ^------- its copy, L ticks late ----'
 
+Rates are held: the encoder's T spikes of a sample are collected while the next one's come, and are
+the draw's candidates for T timesteps. To generate, random bits are held in their place, which the
+prior makes rates of.
+
+    encoder -> relays -> gates -> latches -> draw -> decoder -> readout
+                  random bits -> gates -> latches -> prior -> draw ...
+
 Beside them on the chip: the ring that draws random bits, and tick neurons, on which biases ride.
 """
 
@@ -14,11 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from hw_configs.files import UserError
 from lava_models.net.netfile import NetFile
 from lava_models.net.populations import (
     GRADED,
@@ -28,10 +36,14 @@ from lava_models.net.populations import (
     Connection,
     Draw,
     DrawWeights,
+    Gates,
     Host,
+    Latches,
     LayerWeights,
     Neurons,
+    OneEach,
     Population,
+    Relays,
     RingNeurons,
     RingWeights,
     TickNeurons,
@@ -40,10 +52,10 @@ from lava_models.net.ring import BITS, CELLS, POPULATIONS, RULE, Ring
 from lava_models.net.schedule import Schedule, make_schedule
 from lava_models.net.synapse import unroll
 
-MODES = ("reconstruct", "generate")
 RING_COUNTED_FROM = 3
 """Timestep from which on the ring of random bits shows no trace of how it was started."""
 IMAGES, DRAW, FEEDBACK = "images", "selection", "selection.feedback"
+RELAYS, GATES, LATCHES, LOAD, CLEAR = "relays", "gates", "latches", "load", "clear"
 CLOCK, SILENCE, RANDOM_BITS = "clock", "silence", "random bits"
 
 @dataclass(frozen=True)
@@ -70,6 +82,13 @@ class Program:
     def into(self, name: str) -> list[Connection]:
         """What ends on a population."""
         return [c for c in self.connections if c.target == name]
+
+    def first_in(self, name: str) -> int:
+        """A population's first neuron in what it is compiled into."""
+        compiled = self[name].compiled
+        before = (p for p in self.populations[:self.populations.index(self[name])]
+                  if p.compiled == compiled)
+        return sum(p.size for p in before)
 
     @property
     def waves(self) -> list[Population]:
@@ -100,8 +119,11 @@ def build_program(net: NetFile, mode: str, held: np.ndarray | None = None) -> Pr
             comes from the host.
 
     Raises:
-        UserError: the lag does not fit the loop.
+        UserError: the lag does not fit the loop, or the file has no prior to generate from.
     """
+    if mode not in net.modes:
+        raise UserError(f"--mode {mode}: the file has no prior to draw from; fit-prior trains one "
+                        "on the codes of a run of --model esvae, and export-netx takes it along")
     return _Builder(net, mode, held).build()
 
 
@@ -116,12 +138,24 @@ class _Builder:
         self.layers = dict(net.named_layers())
         before = ("encoder", "posterior") if mode == "reconstruct" else ("prior",)
         self.proposing = [name for name, _ in net.named_layers(*before)]
+        self.summed = None
+        """The prior's last layer, whose sums the draw takes."""
+        self.spare = 0
+        """Random bits that are held."""
+        random = ()
+        if net.rate is not None and mode == "reconstruct":
+            self.proposing += [*(f"{RELAYS}.{i}" for i in range(net.ticks)), GATES, LATCHES]
+        elif net.rate is not None:
+            self.summed, self.spare = self.layers[self.proposing[-1]], net.rate.prior_bits
+            self.proposing = [GATES, LATCHES, *self.proposing[:-1]]
+            random = (GATES,)
         self.decoding = [name for name, _ in net.named_layers("decoder")]
         self.order = [*self.proposing, DRAW, *self.decoding]
         self.fed_to = f"{before[-1]}.0" if net.loops else None
         """The layer that z comes back to."""
-        self.schedule = make_schedule(self.order, DRAW, self.fed_to, ticks=net.ticks, lag=net.lag)
-        self.ring = Ring(net.latent * net.random_bits)
+        self.schedule = make_schedule(self.order, DRAW, self.fed_to, ticks=net.ticks, lag=net.lag,
+                                      random=random)
+        self.ring = Ring(net.latent * net.random_bits + self.spare)
         self.last_ticks = min(net.lag, net.ticks)
 
     def build(self) -> Program:
@@ -133,6 +167,8 @@ class _Builder:
         ticks = [p for name in self.order for p in self._carrier(kept[name])]
         if self.net.loops:
             ticks.append(self._silencers())
+        ticks += [self._once(name, kept[store].phase - 1)
+                  for name, store in ((LOAD, GATES), (CLEAR, LATCHES)) if store in kept]
         populations = (*host, *waves, *ring, *ticks)
         return Program(self.mode, populations, tuple(self._connections(populations)),
                        self.schedule)
@@ -151,10 +187,21 @@ class _Builder:
             chances = None
             if net.poisson is not None:
                 chances = net.poisson.prior if self.mode == "generate" else self.held
-            yield Population(DRAW, "latent", Draw(net.selection, chances), (net.latent,), phase)
+            draw = Draw(net.draw_rule(self.mode), chances, self.summed, self.spare)
+            yield Population(DRAW, "latent", draw, (net.latent,), phase)
             if net.loops:
-                yield Population(FEEDBACK, "latent", Draw(net.selection, chances, self.last_ticks),
-                                 (net.latent,), phase, row=DRAW)
+                yield Population(FEEDBACK, "latent", replace(draw, muted=self.last_ticks),
+                                 (net.latent,), phase, row=DRAW, like=DRAW)
+            return
+        if name.startswith(RELAYS):
+            source = self.order[self.order.index(f"{RELAYS}.0") - 1]
+            yield Population(name, "latent", Relays(), (net.latent,), phase, row=RELAYS,
+                             compiled=RELAYS, like=source)
+            return
+        if name in (GATES, LATCHES):
+            size = self.spare or net.latent * net.ticks
+            yield Population(name, "latent", Gates() if name == GATES else Latches(), (size,),
+                             phase)
             return
         layer = self.layers[name]
         held = None
@@ -173,8 +220,10 @@ class _Builder:
 
     def _carrier(self, population: Population) -> Iterator[Population]:
         kind = population.kind
+        if not isinstance(kind, (Neurons, Draw)):
+            return
         constant = kind.chances if isinstance(kind, Draw) else kind.held
-        if constant is not None or isinstance(kind, Neurons) and kind.layer.bias.any():
+        if constant is not None or kind.layer is not None and kind.layer.bias.any():
             every = TickNeurons(np.ones((self.net.ticks, 1), bool), self.schedule.dilation)
             yield Population(f"{CLOCK}.{population.name}", CLOCK, every, (1,),
                              population.phase - 1, row=CLOCK, compiled=CLOCK)
@@ -185,6 +234,13 @@ class _Builder:
         return Population(SILENCE, CLOCK, TickNeurons(fires, self.schedule.period),
                           (self.last_ticks,), self.schedule.phases[DRAW] - 1, row=CLOCK)
 
+    def _once(self, name: str, phase: int) -> Population:
+        """A tick neuron that fires once a sample."""
+        fires = np.zeros((self.net.ticks, 1), bool)
+        fires[0] = True
+        return Population(name, CLOCK, TickNeurons(fires, self.schedule.period), (1,), phase,
+                          row=CLOCK)
+
     # --- connections ---
 
     def _connections(self, populations: tuple[Population, ...]) -> Iterator[Connection]:
@@ -194,7 +250,10 @@ class _Builder:
         upstream = IMAGES if IMAGES in names else None
         for population in (p for p in populations if p.waves):
             carrier = f"{CLOCK}.{population.name}"
-            yield from self._into(population, upstream, carrier if carrier in names else None)
+            if isinstance(population.kind, (Relays, Gates, Latches)):
+                yield from self._stored(population, upstream)
+            else:
+                yield from self._into(population, upstream, carrier if carrier in names else None)
             if population.name != DRAW or FEEDBACK not in names:
                 upstream = DRAW if isinstance(population.kind, Draw) else population.name
 
@@ -204,15 +263,21 @@ class _Builder:
         graded = GRADED if upstream == IMAGES else SPIKES
         if isinstance(kind, Draw):
             def weights(port: str) -> DrawWeights:
-                return DrawWeights(kind.selection, population.size, self.last_ticks, port)
+                return DrawWeights(kind.selection, population.size, self.last_ticks, port,
+                                   kind.spare)
 
-            if upstream is not None and kind.chances is None:
+            if kind.layer is not None:
+                yield Connection(upstream, name, "zeta_in",
+                                 LayerWeights(kind.layer, 0, kind.layer.weight.shape[1]))
+            elif upstream is not None and kind.chances is None:
                 yield Connection(upstream, name, "zeta_in", weights("zeta_in"), message=graded)
             yield Connection(BITS, name, "bits_in", weights("bits_in"))
             if kind.muted:
                 yield Connection(SILENCE, name, "silence", weights("silence"))
             if carrier is not None:
-                yield Connection(carrier, name, "tick", CarriedChances(kind.chances))
+                carried = (CarriedChances(kind.chances) if kind.layer is None
+                           else Carried(Neurons(kind.layer)))
+                yield Connection(carrier, name, "tick", carried)
             return
         last = math.prod(kind.layer.input_shape)
         split = last - self.net.latent * (name == self.fed_to)
@@ -224,3 +289,32 @@ class _Builder:
                              LayerWeights(kind.layer, split, last), lag=self.net.lag)
         if carrier is not None:
             yield Connection(carrier, name, "tick", Carried(kind))
+
+    def _stored(self, population: Population, upstream: str) -> Iterator[Connection]:
+        """Into relays, gates and latches."""
+        name, n = population.name, population.size
+        one, every = np.arange(n), np.zeros(n, np.int64)
+
+        def each(weight: int, sources: np.ndarray = one, size: int = n) -> OneEach:
+            return OneEach(sources, one, (n, size), weight)
+
+        if isinstance(population.kind, Relays):
+            yield Connection(upstream, name, "s_in" * (name == f"{RELAYS}.0"), each(1))
+        elif isinstance(population.kind, Gates):
+            weight, ticks = Gates.one, self.net.ticks
+            yield Connection(LOAD, name, "load", each(weight, every, 1))
+            if self.spare:
+                bits = self.ring.bits
+                spare = bits - self.spare + one
+                yield Connection(BITS, name, "s_in", each(weight, spare, 2 * bits))
+                yield Connection(BITS, name, "s_in", each(-weight, bits + spare, 2 * bits))
+                return
+            for i in range(ticks):  # the last relay holds the first tick's spikes
+                tick = ticks - 1 - i
+                channels = np.arange(self.net.latent)
+                yield Connection(f"{RELAYS}.{i}", name, "", OneEach(
+                    channels, channels * ticks + tick, (n, self.net.latent), weight), lag=-tick)
+        else:
+            yield Connection(GATES, name, "", each(Latches.gate))
+            yield Connection(name, name, "", each(Latches.own))
+            yield Connection(CLEAR, name, "clear", each(Latches.clear, every, 1))

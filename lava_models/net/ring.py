@@ -123,12 +123,19 @@ def ring_synapses(ring: Ring) -> tuple[sparse.csr_matrix, sparse.csr_matrix, spa
     return to_rule, to_cells.astype(np.int32), to_bits
 
 
-def random_bits(observed: np.ndarray, channels: int) -> np.ndarray:
+def random_bits(observed: np.ndarray, channels: int, spare: int = 0) -> np.ndarray:
     """The bits behind `either` and `both`: bool (..., 2n) to uint8 (..., C, b).
 
-    Bit i of channel c is number i * C + c: a channel's bits are C cells apart.
+    Bit i of channel c is number i * C + c: a channel's bits are C cells apart. The last `spare` are
+    not among them (`spare_bits`).
     """
     half = observed.shape[-1] // 2
-    bits = observed[..., :half] & ~observed[..., half:]
-    bits = bits.reshape(*bits.shape[:-1], half // channels, channels)
+    bits = (observed[..., :half] & ~observed[..., half:])[..., :half - spare]
+    bits = bits.reshape(*bits.shape[:-1], (half - spare) // channels, channels)
     return np.swapaxes(bits, -1, -2).astype(np.uint8)
+
+
+def spare_bits(observed: np.ndarray, spare: int) -> np.ndarray:
+    """The last bits behind `either` and `both`: bool (..., 2n) to bool (..., spare)."""
+    half = observed.shape[-1] // 2
+    return (observed[..., :half] & ~observed[..., half:])[..., half - spare:]

@@ -56,7 +56,7 @@ class Schedule:
 
 
 def make_schedule(layers: Sequence[str], selection: str, first: str | None, *, ticks: int,
-                  lag: int) -> Schedule:
+                  lag: int, random: Sequence[str] = ()) -> Schedule:
     """Phases of a chain of layers with one feedback edge from `selection` to `first`, or none: then
     a tick takes one timestep.
 
@@ -66,13 +66,14 @@ def make_schedule(layers: Sequence[str], selection: str, first: str | None, *, t
         first: the layer that z is fed back to, or None.
         ticks: T.
         lag: L.
+        random: what takes random bits beside `selection`.
 
     Raises:
         UserError: the loop depth is no multiple of the lag, so no dilation fits.
     """
     # The first layer's input is emitted at timestep 1, so its phase is 2. Its bias comes from a
     # tick neuron that fires at timestep 1 as well. Random bits need a timestep more.
-    begin = 2 + (layers[0] == selection)
+    begin = 2 + (layers[0] in (selection, *random))
     phases = {name: begin + hop for hop, name in enumerate(layers)}
     if first is None:
         return Schedule(ticks, 0, 1, phases)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from hw_configs.files import UserError
-from lava_models.net.latents import Selection, Thinning
+from lava_models.net.latents import DrawRule
 from lava_models.net.layers import Conv, ConvT, Layer
 
 
@@ -132,12 +132,13 @@ def split_exponents(weights: np.ndarray) -> list[tuple[np.ndarray, int]]:
     return parts
 
 
-def selection_synapses(selection: Selection | Thinning, channels: int, silencers: int
+def selection_synapses(selection: DrawRule, channels: int, silencers: int, spare: int = 0
                        ) -> Iterator[tuple[str, sparse.csr_matrix, int]]:
     """Synapses of one population of `channels` threshold neurons: (port, matrix, exponent).
 
     Ports as in processes.selection: zeta_in (C*k, or C of Thinning), bits_in (2 * C*b; `either`
-    takes a bit's weight away, `both` gives it back), silence (silencers).
+    takes a bit's weight away, `both` gives it back), silence (silencers). The ring's last `spare`
+    bits are not read.
     """
     per_channel = sparse.identity(channels, dtype=np.int32)
 
@@ -150,6 +151,8 @@ def selection_synapses(selection: Selection | Thinning, channels: int, silencers
     for half, sign in (([1, 0], -1), ([0, 1], 1)):
         for mantissas, exponent in split_exponents(sign * selection.random_weights):
             of_half = sparse.kron(mantissas[None], per_channel)
+            if spare:
+                of_half = sparse.hstack([of_half, sparse.csr_matrix((channels, spare))])
             yield "bits_in", csr(sparse.kron([half], of_half)), exponent
     if not silencers:
         return

@@ -5,6 +5,7 @@ free of torch, and keep nothing else in here.
 
 - layer: SpikingLayer
 - selection: LatentSelection
+- store: Store
 - random_bits: RandomBits
 - clock: Clock
 - glif: GLIF

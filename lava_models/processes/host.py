@@ -56,7 +56,8 @@ class SpikeProbe(AbstractProcess):
     """Counts spikes per neuron and timestep of the period, and records the first timesteps.
 
     Args:
-        size: neurons of all lanes together; the lanes of a neuron are next to each other.
+        within, first, size: neurons of all lanes together that arrive; the number of the first
+            that is of interest, and how many are. The lanes of a neuron are next to each other.
         lanes: samples that run side by side.
         raster: path of a .npy file uint8 (recorded steps, ceil(size/8)), bit-packed; or None.
         counts: path of a .npy file int32 (P, size/lanes), summed over samples.
@@ -64,11 +65,11 @@ class SpikeProbe(AbstractProcess):
         counted: lanes that count, per period; none after the last one.
     """
 
-    def __init__(self, *, size: int, lanes: int, raster: str, counts: str, since: int,
-                 counted: np.ndarray, name: str) -> None:
+    def __init__(self, *, within: int, first: int, size: int, lanes: int, raster: str, counts: str,
+                 since: int, counted: np.ndarray, name: str) -> None:
         super().__init__(raster=raster, counts=counts, since=since, counted=counted, lanes=lanes,
-                         name=name)
-        self.a_in = InPort(shape=(size,))
+                         name=name, watched=slice(first, first + size))
+        self.a_in = InPort(shape=(within,))
 
 
 @implements(proc=SpikeProbe, protocol=LoihiProtocol)
@@ -82,10 +83,10 @@ class PySpikeProbe(PyLoihiProcessModel):
         self.rows = np.load(proc_params["raster"], mmap_mode="r+")
         self.counts = np.load(proc_params["counts"], mmap_mode="r+")
         self.since, self.counted = proc_params["since"], proc_params["counted"]
-        self.lanes = proc_params["lanes"]
+        self.lanes, self.watched = proc_params["lanes"], proc_params["watched"]
 
     def run_spk(self) -> None:
-        spikes = self.a_in.recv() != 0
+        spikes = self.a_in.recv()[self.watched] != 0
         if not spikes.any():
             return
         if self.time_step <= len(self.rows):

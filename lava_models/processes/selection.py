@@ -26,7 +26,7 @@ from lava_models.net.schedule import Schedule
 
 class LatentSelection(AbstractProcess):
     """z = 1[ n * w_zeta - sum(bits * w) > theta ] for C channels; n counts the candidates that
-    fired, or is the chance of a Poisson latent.
+    fired, or is the chance of a Poisson latent, or the sum that a prior of rates gives.
 
     Args:
         draws: the population that the decoder gets, then the copy that is fed back, if there is
@@ -42,8 +42,11 @@ class LatentSelection(AbstractProcess):
         super().__init__(draws=draws, connections=connections, carriers=carriers,
                          schedule=schedule, lanes=lanes, name=draws[0].name)
         channels, selection = draws[0].size, draws[0].kind.selection
-        self.zeta_in = InPort(shape=(lanes * channels * selection.candidates,))
-        self.bits_in = InPort(shape=(lanes * 2 * channels * selection.bits,))
+        layer = draws[0].kind.layer
+        inputs = channels * selection.candidates if layer is None else layer.weight.shape[1]
+        self.zeta_in = InPort(shape=(lanes * inputs,))
+        bits = channels * selection.bits + draws[0].kind.spare
+        self.bits_in = InPort(shape=(lanes * 2 * bits,))
         self.silence = InPort(shape=(max(draws[-1].kind.muted, 1),))
         self.tick = InPort(shape=(max(len(carriers), 1),))
         self.z_out = OutPort(shape=(lanes * channels,))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import build_program
-from lava_models.net.ring import POPULATIONS, Ring, random_bits
+from lava_models.net.program import GATES, build_program
+from lava_models.net.ring import POPULATIONS, Ring, random_bits, spare_bits
 from lava_models.net.schedule import Schedule
 
 CHECKPOINT = 1024
@@ -27,12 +27,15 @@ class ChipBits:
         schedule: timing of the network that reads them.
         first_draw: timestep of the first draw.
         seed: any integer.
+        spare: how many more bits are drawn once a sample and held.
+        first_spare: timestep at which the first of these are taken.
     """
 
-    def __init__(self, channels: int, bits: int, schedule: Schedule, first_draw: int, seed: int
-                 ) -> None:
+    def __init__(self, channels: int, bits: int, schedule: Schedule, first_draw: int, seed: int,
+                 spare: int = 0, first_spare: int = 0) -> None:
         self.channels, self.bits, self.schedule, self.seed = channels, bits, schedule, seed
-        self.ring = Ring(channels * bits)
+        self.spare, self.first_spare = spare, first_spare - 2
+        self.ring = Ring(channels * bits + spare)
         self.first = first_draw - 2
         """Timestep of the cells behind the first draw: cell -> bits -> selection."""
         self._streams = {0, 1} if schedule.dilation % 2 else {self.first % 2}
@@ -43,7 +46,9 @@ class ChipBits:
     def of(cls, net: NetFile, mode: str, seed: int) -> ChipBits:
         """The random bits of `net` in `mode` ("reconstruct" or "generate")."""
         program = build_program(net, mode)
-        return cls(net.latent, net.random_bits, program.schedule, program.draws[0].phase, seed)
+        draw, spare = program.draws[0], program.draws[0].kind.spare
+        return cls(net.latent, net.random_bits, program.schedule, draw.phase, seed, spare,
+                   program[GATES].phase if spare else 0)
 
     def cells_at(self, timestep: int) -> np.ndarray:
         """Cells that fire at `timestep` (1-based): bool (N,)."""
@@ -72,8 +77,14 @@ class ChipBits:
         ticks = np.arange(first * self.schedule.ticks, (first + count) * self.schedule.ticks)
         cells = np.stack([self.cells_at(self.first + self.schedule.dilation * int(tick))
                           for tick in ticks])
-        return random_bits(self.ring.observe(cells), self.channels).reshape(
+        return random_bits(self.ring.observe(cells), self.channels, self.spare).reshape(
             count, self.schedule.ticks, self.channels, self.bits)
+
+    def held(self, first: int, count: int) -> np.ndarray:
+        """Bits that are held for `count` samples from `first` on: bool (count, spare)."""
+        cells = np.stack([self.cells_at(self.first_spare + self.schedule.period * sample)
+                          for sample in range(first, first + count)])
+        return spare_bits(self.ring.observe(cells), self.spare)
 
     def rasters(self, sample: int, steps: int) -> Iterator[tuple[str, np.ndarray]]:
         """Every spike of the generator in the first `steps` (>= 2) timesteps of a lane that

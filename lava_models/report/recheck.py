@@ -306,8 +306,8 @@ def _rerun(run: _Run, decoded: np.ndarray, counted: bool) -> Iterator[Finding]:
     """The reference again: images, and all spikes of a run that is short enough."""
     count = min(RERUN, run.samples)
     graded = None if run.images is None else encode_images(run.net, run.images[:count])
-    result = Reference(run.net, run.mode).run(
-        run.bits.samples(run.record["work"]["first_sample"], count), graded)
+    result = Reference(run.net, run.mode).run_samples(
+        run.bits, run.record["work"]["first_sample"], count, graded)
     apart = np.abs(decode_images(run.net, result.voltage) - decoded[:count])
     wrong = np.argwhere(~(apart <= SAME_PIXEL))
     if len(wrong):
@@ -330,7 +330,7 @@ def _other_spikes(run: _Run, spikes: Mapping[str, np.ndarray]) -> str | None:
     stored, _ = load_counts(file_of(run.files.folder, run.record["inputs"]["counts"]))
     for population in (p for p in program.waves if p.spiking):
         made = np.zeros((schedule.period, population.size), np.int64)
-        sent = sent_by(population, spikes[population.row])
+        sent = sent_by(population, spikes[population.like])
         made[schedule.dilation * np.arange(schedule.ticks)] = sent.sum(axis=0)
         if not np.array_equal(stored.get(population.name), made):
             return population.name

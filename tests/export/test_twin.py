@@ -11,7 +11,7 @@ from export.prove import DeploymentError
 from export.translate import default_random_bits, translate
 from export.twin import compare_twin, has_twin, integer_twin
 from hw_configs import load_chip
-from lava_models.net.program import MODES
+from lava_models.net.netfile import MODES
 from train.checkpoint import load_model
 from train.data import load_images, to_float
 

@@ -136,7 +136,7 @@ def test_what_older_releases_stored_still_loads(tmp_path, kind):
     assert resumed.model == config.model.kind == kind
     assert (config.model.latent, config.loss.weight, config.optim.epochs) == (7, 0.5, 9)
     assert config.model.ticks == (1 if kind == "ann" else 3)
-    assert config.model.k == (5 if kind in ("fsvae", "glif") else 0)
+    assert config.model.k == {"fsvae": 5, "glif": 5, "esvae": 3}.get(kind, 0)
     if kind == "glif":
         assert config.model.glif.gates == "hard"
     if kind == "poisson":
@@ -157,11 +157,12 @@ def test_every_setting_of_another_model_is_refused_by_name(kind):
 
 
 @pytest.mark.parametrize(("arguments", "owners"), [
-    (["--model", "poisson", "--keep", ".5"], "fsvae and glif"),
-    (["--model", "poisson", "--arithmetic", "integer"], "fsvae"),
-    (["--model", "ann", "--arithmetic=integer"], "fsvae"),
-    (["--model", "ann", "--ticks", "4"], "fsvae and glif and poisson"),
-    (["--model", "glif", "--surrogate_center", "zero"], "fsvae"),
+    (["--model", "poisson", "--keep", ".5"], "fsvae and esvae and glif"),
+    (["--model", "poisson", "--arithmetic", "integer"], "fsvae and esvae"),
+    (["--model", "ann", "--arithmetic=integer"], "fsvae and esvae"),
+    (["--model", "ann", "--ticks", "4"], "fsvae and esvae and glif and poisson"),
+    (["--model", "glif", "--surrogate_center", "zero"], "fsvae and esvae"),
+    (["--model", "esvae", "--lag", "4"], "fsvae and glif"),
     (["--chip-safe"], "glif"),
 ])
 def test_refusal_names_the_models_that_have_it(arguments, owners):
@@ -173,7 +174,7 @@ def test_file_with_a_setting_of_another_model(tmp_path):
     file = tmp_path / "my.toml"
     file.write_text('[model]\nkind = "poisson"\nkeep = 0.5\n')
     with pytest.raises(UserError, match="my.toml: 'model.keep' is no setting of --model poisson; "
-                                        "it belongs to --model fsvae and glif$"):
+                                        "it belongs to --model fsvae and esvae and glif$"):
         parse(["--config", str(file)])
     assert parse(["--config", str(file), "--model", "glif"]).run.model.keep == 0.5
     file.write_text('[model.glif]\nchip_safe = true\n')
@@ -183,7 +184,7 @@ def test_file_with_a_setting_of_another_model(tmp_path):
     with pytest.raises(UserError, match="model = 3, expected a section"):
         parse(["--config", str(file)])
     file.write_text('[model]\nkind = "fsave"\n')
-    with pytest.raises(UserError, match="model.kind = 'fsave', expected one of fsvae, glif"):
+    with pytest.raises(UserError, match="model.kind = 'fsave', expected one of fsvae, esvae"):
         parse(["--config", str(file)])
 
 
@@ -198,7 +199,7 @@ def test_help_shows_the_model_s_own_settings(capsys):
 
 def test_default_weights_are_the_models_own():
     weights = {kind: run_of(kind).loss.weight for kind in KINDS}
-    assert weights == {"fsvae": 1.0, "glif": 1.0, "poisson": 1.0, "ann": 1 / 240}
+    assert weights == {"fsvae": 1.0, "esvae": 0.0, "glif": 1.0, "poisson": 1.0, "ann": 1 / 240}
     loss = dataclasses.replace(run_of("fsvae").loss, distance="kld")
     assert loss.weight == 1e-4
     assert dataclasses.replace(loss, distance_weight=0.0).weight == 0.0

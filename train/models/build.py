@@ -11,10 +11,11 @@ from torch import Generator
 from train.config import ModelConfig
 from train.models.ann import AnnVae
 from train.models.base import Model
+from train.models.esvae import Esvae
 from train.models.fsvae import FSVAE, GlifVae
 from train.models.poisson import PoissonVae
 
-MODELS = {"fsvae": FSVAE, "glif": GlifVae, "poisson": PoissonVae, "ann": AnnVae}
+MODELS = {"fsvae": FSVAE, "esvae": Esvae, "glif": GlifVae, "poisson": PoissonVae, "ann": AnnVae}
 
 
 def build_model(config: ModelConfig, generator: Generator | None = None) -> Model:

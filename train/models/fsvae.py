@@ -8,7 +8,8 @@ in [-1, 1]. All randomness comes from the torch.Generator passed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,15 @@ from torch import Generator, Tensor, nn
 from hw_configs.files import UserError
 from train.backends.backend import Surrogate
 from train.backends.choice import backend_for
-from train.config import FsvaeConfig, GlifVaeConfig, LossConfig, SpikingConfig, SpikingLoss
+from train.config import (
+    AutoregressiveConfig,
+    FsvaeConfig,
+    GlifVaeConfig,
+    LifConfig,
+    LossConfig,
+    SpikingConfig,
+    SpikingLoss,
+)
 from train.layers.blocks import Conv, ConvT, Dense, Readout
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
@@ -29,8 +38,6 @@ from train.models.base import Model
 from train.models.losses import Losses, kld, mmd
 from train.parallel import Ranks
 
-LOOP_DEPTH = 4
-"""Timesteps from z back to z on the chip: three layers and the selection."""
 READOUT_SCALE = FsvaeConfig.state_scale
 """SLAYER's scale of a readout beside gated neurons."""
 
@@ -49,21 +56,21 @@ class Output:
     """z, (T, N, C)."""
 
 
-class FSVAE(Model):
-    """See the module's docstring; `config` holds every constant."""
+class SpikingVae(Model):
+    """Encoder, decoder and readout of spiking convolutions; latents are its subclasses' matter."""
 
-    def _lif(self, c: FsvaeConfig, keep: float, norm: TdBN | None) -> Lif:
+    def _lif(self, c: LifConfig, keep: float, norm: TdBN | None) -> Lif:
         """Neurons that keep so much of their membrane per tick."""
         center = c.threshold if c.surrogate_center == "threshold" else 0.0
         surrogate = Surrogate(c.surrogate, center, c.surrogate_width, c.surrogate_scale)
-        kind = partial(IntegerLif, dilation=LOOP_DEPTH // c.lag) if c.integer else Lif
+        kind = partial(IntegerLif, dilation=c.dilation) if c.integer else Lif
         return kind(c.threshold, keep, c.state_scale, surrogate, c.reset_gradient, norm)
 
-    def _neuron(self, c: FsvaeConfig, channels: int, norm: TdBN) -> Lif | Glif:
+    def _neuron(self, c: LifConfig, channels: int, norm: TdBN) -> Lif | Glif:
         """The neurons of a layer that fires."""
         return self._lif(c, c.keep, norm)
 
-    def _readout(self, c: FsvaeConfig) -> Lif:
+    def _readout(self, c: LifConfig) -> Lif:
         """The membranes that are read and never fire."""
         return self._lif(c, c.readout_keep, None)
 
@@ -80,9 +87,7 @@ class FSVAE(Model):
         self.encoder = nn.ModuleList(
             [Conv(i, o, lif(o)) for i, o in zip(widths, widths[1:])]
             + [Dense(flat, c.latent, lif(c.latent))])
-        ends = (*c.bottleneck, c.latent * c.k)
-        self.posterior = Autoregressive(2 * c.latent, ends, lambda n: lif(n, c.latent_gain))
-        self.prior = Autoregressive(c.latent, ends, lambda n: lif(n, c.latent_gain))
+        self._build_latents(c, lif)
         up = (*c.hidden[::-1], c.hidden[0])
         self.decoder = nn.ModuleList(
             [Dense(c.latent, flat, lif(flat))]
@@ -90,6 +95,14 @@ class FSVAE(Model):
             + [Readout(up[-1], c.image_channels, self._readout(c))])
         with torch.no_grad():
             self.decoder[-1].synapse.weight.mul_(c.readout_init)
+
+    @abstractmethod
+    def _build_latents(self, c: SpikingConfig, lif: Callable[..., Lif | Glif]) -> None:
+        """Make what is between encoder and decoder.
+
+        Args:
+            lif: makes the neurons of a layer, of its channels and tdBN's alpha.
+        """
 
     def check_ready(self) -> None:
         if self.config.integer and not self.decoder[-1].neuron.scale:
@@ -101,15 +114,15 @@ class FSVAE(Model):
         return backend_for(probe, self.decoder[0].neuron.norm).name
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
-        """(name, block) of all layers of the four parts, in the order and by the names of the
-        exported file: encoder.0 to the readout."""
-        parts = {"encoder": self.encoder, "posterior": self.posterior.layers,
-                 "prior": self.prior.layers, "decoder": self.decoder}
-        for part, blocks in parts.items():
+        """(name, block) of all layers, in the order and by the names of the exported file:
+        encoder.0 to the readout."""
+        for part, blocks in self.parts().items():
             for i, block in enumerate(blocks):
                 yield f"{part}.{i}", block
 
-    # --- the four parts ---
+    def parts(self) -> dict[str, Iterable[nn.Module]]:
+        """Layers by part, in the order of the exported file."""
+        return {"encoder": self.encoder, "decoder": self.decoder}
 
     def encode(self, image: Tensor) -> Tensor:
         """x^E (T, N, C) of images (N, C, H, W): the same frame at every tick."""
@@ -133,6 +146,41 @@ class FSVAE(Model):
             return 2 * readout.tanh_per_tick(x) - 1
         return torch.tanh(readout(x))
 
+    def share_batches(self, ranks: Ranks) -> None:
+        """Train as one of several ranks from now on (train.parallel)."""
+        self.ranks = ranks
+        for module in self.modules():
+            if isinstance(module, TdBN):
+                module.ranks = ranks
+
+    @abstractmethod
+    def _rehearse(self, image: Tensor, generator: Generator) -> None:
+        """Run every layer once, with the statistics of the batch."""
+
+    @torch.no_grad()
+    def calibrate(self, image: Tensor, generator: Generator) -> None:
+        """Set tdBN's running statistics from a batch: before that, a fresh network is silent."""
+        norms = [m for m in self.modules() if isinstance(m, TdBN)]
+        for _ in range(3):  # z depends on the statistics it changes
+            for norm in norms:
+                norm.momentum = 1.0
+            self._rehearse(image, generator)
+        for norm in norms:
+            norm.momentum = TdBN.momentum
+
+
+class FSVAE(SpikingVae):
+    """See the module's docstring; `config` holds every constant."""
+
+    def _build_latents(self, c: AutoregressiveConfig, lif: Callable[..., Lif | Glif]) -> None:
+        ends = (*c.bottleneck, c.latent * c.k)
+        self.posterior = Autoregressive(2 * c.latent, ends, lambda n: lif(n, c.latent_gain))
+        self.prior = Autoregressive(c.latent, ends, lambda n: lif(n, c.latent_gain))
+
+    def parts(self) -> dict[str, Iterable[nn.Module]]:
+        return {"encoder": self.encoder, "posterior": self.posterior.layers,
+                "prior": self.prior.layers, "decoder": self.decoder}
+
     def pick(self, zeta: Tensor, choice: Tensor) -> Tensor:
         """z (..., C): of each channel's k candidates in zeta (..., C*k), the one chosen."""
         candidates = zeta.unflatten(-1, (self.config.latent, self.config.k))
@@ -147,13 +195,6 @@ class FSVAE(Model):
         choice = torch.randint(c.k, (c.ticks, batch * ranks.size, c.latent), generator=generator,
                                device=generator.device)
         return ranks.share(choice, 1).to(self.decoder[-1].bias.device)
-
-    def share_batches(self, ranks: Ranks) -> None:
-        """Train as one of several ranks from now on (train.parallel)."""
-        self.ranks = ranks
-        for module in self.modules():
-            if isinstance(module, TdBN):
-                module.ranks = ranks
 
     def sample_posterior(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
         """One stateful pass: (zeta (T, N, C*k), z (T, N, C)) from x^E (T, N, C)."""
@@ -253,19 +294,11 @@ class FSVAE(Model):
         _, z = self._sample(self.prior, None, self.draw(count, generator))
         return self.decode(z), z
 
-    @torch.no_grad()
-    def calibrate(self, image: Tensor, generator: Generator) -> None:
-        """Set tdBN's running statistics from a batch: before that, a fresh network is silent."""
-        norms = [m for m in self.modules() if isinstance(m, TdBN)]
-        for _ in range(3):  # z depends on the statistics it changes
-            for norm in norms:
-                norm.momentum = 1.0
-            features = self.encode(image)
-            zeta, z = self._two_pass(features, self.draw(len(image), generator))
-            self.prior(self._shifted(z))
-            self.decode(z)
-        for norm in norms:
-            norm.momentum = TdBN.momentum
+    def _rehearse(self, image: Tensor, generator: Generator) -> None:
+        features = self.encode(image)
+        _, z = self._two_pass(features, self.draw(len(image), generator))
+        self.prior(self._shifted(z))
+        self.decode(z)
 
 
 class GlifVae(FSVAE):

@@ -32,6 +32,23 @@ def mmd(q: Tensor, p: Tensor, synapse_time: float) -> Tensor:
     return total / len(difference)
 
 
+RBF_KERNELS, RBF_RATIO = 5, 2.0
+"""Gaussian kernels of `mmd_rbf` (ESVAE's), each so many times as wide as the one before."""
+
+
+def mmd_rbf(a: Tensor, b: Tensor) -> Tensor:
+    """Maximum mean discrepancy of two samples (N, C) and (M, C), ESVAE's estimate: the sum of
+    Gaussian kernels around the mean squared distance of all pairs, which carries no gradient."""
+    both = torch.cat([a, b])
+    distance = (both[:, None] - both[None]).square().sum(-1)
+    count = len(both)
+    middle = distance.detach().sum() / (count * (count - 1))
+    kernels = sum(torch.exp(-distance / (middle * RBF_RATIO ** (i - RBF_KERNELS // 2)))
+                  for i in range(RBF_KERNELS))
+    n = len(a)
+    return kernels[:n, :n].mean() + kernels[n:, n:].mean() - 2 * kernels[:n, n:].mean()
+
+
 def kld(q: Tensor, p: Tensor, epsilon: float = 0.01) -> Tensor:
     """Bernoulli KL divergence summed over ticks and channels, mean over samples."""
     def term(a: Tensor, b: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from lava_models.net.netfile import MODES
 from lava_models.net.populations import GRADED, SPIKES, Draw, Host, Neurons, TickNeurons
-from lava_models.net.program import MODES, build_program
+from lava_models.net.program import build_program
 
 
 def _wired(program) -> set[tuple[str, str, str]]:
