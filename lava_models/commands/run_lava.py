@@ -104,7 +104,7 @@ def run_lava_command(arguments: list[str]) -> int:
         raise UserError(f"--convolutions {command.convolutions}: is for the stock graph; add "
                         "--graph stock")
     check_options(command.chip, command.backend, command.mode)
-    if _is_other_netx(command.net):
+    if _is_other_netx(command.net, command.netx.input is not None):
         return run_netx(command, arguments)
     for name, value in vars(command.netx).items():
         if value != getattr(NetxCommand(), name):
@@ -143,12 +143,13 @@ def run_lava_command(arguments: list[str]) -> int:
     return run(command, arguments, net, out, dataset, hardware)
 
 
-def _is_other_netx(path: Path) -> bool:
-    """Whether a file is a NetX file and no model.net of this project."""
+def _is_other_netx(path: Path, has_input: bool) -> bool:
+    """Whether a file is a NetX file and no model.net of this project; what --input comes with is
+    none of ours, even where it cannot be read."""
     from lava_models.cost.networks import is_model_net
     from lava_models.net.netx import is_netx
 
-    return is_netx(path) and not is_model_net(path)
+    return (has_input or is_netx(path)) and not (path.is_file() and is_model_net(path))
 
 
 def _trained_on(provenance: str) -> str | None:

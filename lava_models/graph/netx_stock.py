@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -41,9 +42,10 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
     from lava.magma.core.run_configs import Loihi2SimCfg
 
     check_drive(net, drive)
-    with runtime.quiet_lava(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with (tempfile.TemporaryDirectory(prefix="lava-netx-") as folder, runtime.quiet_lava(),
+          warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO())):
         warnings.simplefilter("ignore")
-        network, sinks = _build(path, net, drive, steps, sparse)
+        network, files = _build(path, net, drive, steps, sparse, Path(folder))
         runtime.start(network, Loihi2SimCfg(select_tag="fixed_pt"))
         lava, done = network.runtime, 0
         try:
@@ -53,23 +55,20 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
                 runtime.wait_for(lava)
                 done += count
                 on_step(done, steps)
-            data = [sink.data.get() for sink in sinks]
         except BaseException:
             runtime.abandon(lava)
             raise
         network.stop()
-    sent = {}
-    for layer, of in zip(net.layers, data, strict=True):
-        rows = _from_lava(of, layer.shape)
-        sent[layer.name] = rows.astype(np.int32) if layer.graded else rows != 0
-    return NetxResult(sent, {})
+        return NetxResult({layer.name: _from_lava(np.load(file), layer.shape)
+                           for layer, file in zip(net.layers, files, strict=True)}, {})
 
 
-def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool):
-    """(stock Network, fed; a sink of each of its layers)."""
+def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool, folder: Path):
+    """(stock Network, fed and watched; a file per layer that its messages go to)."""
     from lava.lib.dl.netx.hdf5 import Network
-    from lava.proc.io.sink import RingBuffer as Sink
     from lava.proc.io.source import RingBuffer as Source
+
+    from lava_models.processes.host import MessageProbe
 
     network = Network(net_config=str(path), sparse_fc_layer=sparse, **asdict(net.options))
     first = network.layers[0]
@@ -83,10 +82,14 @@ def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool):
         data[..., :len(known)] = np.stack([_to_lava(row, net.input_shape) for row in known], -1)
         port = first.neuron.a_in if net.enters_neurons else network.inp
         Source(data=data.reshape(*port.shape, steps)).s_out.connect(port)
-    sinks = [Sink(shape=layer.out.shape, buffer=steps) for layer in network.layers]
-    for layer, sink in zip(network.layers, sinks):
-        layer.out.connect(sink.a_in)
-    return network, sinks
+    files = []
+    for ours, layer in zip(net.layers, network.layers, strict=True):
+        files.append(str(folder / f"{ours.name}.npy"))
+        np.lib.format.open_memmap(files[-1], "w+", shape=(steps, ours.size),
+                                  dtype=np.int32 if ours.graded else bool)
+        probe = MessageProbe(size=ours.size, file=files[-1], name=f"probe_{len(files)}")
+        layer.out.flatten().connect(probe.a_in)
+    return network, files
 
 
 def _to_lava(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -95,6 +98,6 @@ def _to_lava(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _from_lava(data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(x, y, channel, T) to (T, 1, n)."""
-    axes = (len(shape), *range(len(shape))[::-1])
-    return data.transpose(axes).reshape(data.shape[-1], 1, -1)
+    """(T, n), maps as (x, y, channel), to (T, 1, n) in our order."""
+    maps = data.reshape(len(data), *shape[::-1])
+    return maps.transpose(0, *range(len(shape), 0, -1)).reshape(len(data), 1, -1)

@@ -95,8 +95,11 @@ def is_netx(path: Path) -> bool:
             return True
     if not h5py.is_hdf5(path):
         return False
-    with h5py.File(path, "r") as file:
-        return "layer" in file
+    try:
+        with h5py.File(path, "r") as file:
+            return "layer" in file
+    except (OSError, KeyError, RuntimeError):  # damaged: whoever reads it says so
+        return False
 
 
 def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
@@ -117,7 +120,8 @@ def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
             if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
                 raise UserError(f"{path}: has no layers in /layer; expected a NetX file")
             return _Reader(file["layer"], path, options or NetxOptions()).read()
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+        # h5py's and numpy's ways to say that bytes are damaged
         raise UserError(f"{path}: not a readable NetX file: {error}") from None
 
 

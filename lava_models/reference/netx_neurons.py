@@ -60,6 +60,10 @@ class CubaNeurons:
         own = self.bias if bias is None else bias * 2.0**STATE_EXP
         self.constant = np.ascontiguousarray(np.broadcast_to(own, self.v.shape)).reshape(-1)
         self.biased = bool(self.constant.any())
+        u, v = self.u.reshape(-1), self.v.reshape(-1)
+        pieces = [slice(first, first + PIECE) for first in range(0, v.size, PIECE)]
+        self.pieces = [(piece, u[piece], v[piece], self.constant[piece]) for piece in pieces]
+        """Views of the states, which are never put elsewhere."""
         most_u = self.most / (1 - self.keep_u) if self.keep_u < 1 else np.inf
         most_v = (most_u + np.abs(self.constant).max(initial=0)) / (1 - self.keep_v) if (
             self.keep_v < 1) else np.inf
@@ -79,19 +83,16 @@ class CubaNeurons:
                                     "can shift into a current")
             sums = sums.reshape(-1)
         fired = np.empty(self.v.shape, bool)
-        u, v, out = self.u.reshape(-1), self.v.reshape(-1), fired.reshape(-1)
-        for first in range(0, len(v), PIECE):
-            piece = slice(first, first + PIECE)
-            self._piece(u[piece], v[piece], None if sums is None else sums[piece],
-                        self.constant[piece], out[piece])
+        out = fired.reshape(-1)
+        for piece, u, v, bias in self.pieces:
+            self._piece(u, v, None if sums is None else sums[piece], bias, out[piece])
         return fired
 
     def _piece(self, u: np.ndarray, v: np.ndarray, sums: np.ndarray | None, bias: np.ndarray,
                fired: np.ndarray) -> None:
+        still = sums is None and self.keep_u == 0  # nothing ever comes in, and u stays 0
         if self.keep_u == 0:
-            if sums is None:
-                u.fill(0)
-            else:
+            if sums is not None:
                 np.multiply(sums, 2.0**STATE_EXP, out=u, dtype=np.float64)
         else:
             if self.keep_u != 1:
@@ -107,11 +108,13 @@ class CubaNeurons:
             if self.keep_v != 1:
                 v *= self.keep_v
                 np.trunc(v, out=v)
-            v += u
+            if not still:
+                v += u
         if self.biased:
             v += bias
         if self.saturates:
-            np.clip(v, 1 - WRAP, WRAP - 1, out=v)
+            np.maximum(v, 1 - WRAP, out=v)
+            np.minimum(v, WRAP - 1, out=v)
         np.greater(v, self.threshold, out=fired)
         np.copyto(v, 0, where=fired)
 

@@ -170,6 +170,19 @@ def test_wrong_options(files, more, message):
     assert "\n" not in str(error.value) and not (files[0].parent / "out").exists()
 
 
+def test_damaged_files_and_pointers(files, tmp_path):
+    whole = files[0].read_bytes()
+    for name, content, message in (
+            ("cut.net", whole[:len(whole) // 2], "not a readable NetX file"),
+            ("text.net", b"no", "not a readable NetX file"),
+            ("lfs.net", b"version https://git-lfs.github.com/spec/v1", "a git-lfs pointer")):
+        (tmp_path / name).write_bytes(content)
+        for command in (lambda p: run_lava_command([p, "--input", str(files[1]), "--steps", "2"]),
+                        lambda p: energy_report_command(["--fit", p])):
+            with pytest.raises(UserError, match=message):
+                command(str(tmp_path / name))
+
+
 def test_options_of_netx_beside_a_model_net():
     with pytest.raises(UserError, match="--steps: is for other NetX files"):
         run_lava_command(["--steps", "4"])

@@ -211,3 +211,34 @@ def test_a_pool_before_a_convolution_is_one_convolution(tmp_path, stride):
         wanted += np.einsum("oi,iyx->oyx", nodes["conv"]["weight"][:, :, a, b],
                             pooled[:, a:a + 4, b:b + 4])
     assert np.array_equal(synapses.matrix() @ x.ravel(), wanted[:, ::stride, ::stride].ravel())
+
+
+def test_a_graph_of_snntorch(tmp_path):
+    """Exported by snnTorch itself; spikes of its Leaky and Synaptic neurons, rounding aside."""
+    snn = pytest.importorskip("snntorch", reason="snnTorch is not installed")
+    nir = pytest.importorskip("nir")
+    torch = pytest.importorskip("torch")
+    from snntorch.export_nir import export_to_nir
+
+    torch.manual_seed(0)
+    common = {"init_hidden": True, "reset_mechanism": "zero", "reset_delay": False}
+    net = torch.nn.Sequential(
+        torch.nn.Linear(16, 12), snn.Leaky(beta=0.9 * torch.ones(12), threshold=torch.ones(12),
+                                           **common),
+        torch.nn.Linear(12, 10, bias=False),
+        snn.Synaptic(alpha=0.5 * torch.ones(10), beta=0.8 * torch.ones(10),
+                     threshold=torch.ones(10), **common))
+    with torch.no_grad():
+        for part in (net[0], net[2]):
+            part.weight.mul_(3)
+        nir.write(tmp_path / "a.nir", export_to_nir(net, torch.rand(16)))
+        net[1].reset_hidden(), net[3].reset_hidden()
+        spikes = (torch.rand(100, 1, 16) < 0.5).float()
+        first = [net[1](net[0](x)) for x in spikes]
+        last = [net[3](net[2](x)) for x in first]
+    import_command([str(tmp_path / "a.nir")])
+    mine = NetxReference(read_netx(tmp_path / "a.net")).run(
+        Drive(sent=spikes.numpy() != 0), 102).sent
+    for late, (made, wanted) in enumerate(zip(mine.values(), (first, last)), start=1):
+        wanted = torch.stack(wanted).numpy() != 0
+        assert 0.05 < wanted.mean() and (made[late:late + 100] != wanted).mean() < 0.03
