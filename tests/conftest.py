@@ -141,8 +141,8 @@ def make_rate_net(*, ticks: int = 4, latent: int = 5, random_bits: int = 6, prio
         last = 2 * rng.integers(-unit // 8, unit // 8, (latent, size)).astype(np.int32)
         prior.append(Dense(last, 2 * rng.integers(0, unit // 3, latent).astype(np.int32),
                            lif(threshold=131071, spiking=False)))
-    return dataclasses.replace(net, lag=0, k=ticks, posterior=(), prior=tuple(prior), rate=RateLatents(
-        prior_bits, unit if prior_bits else 0))
+    rate = RateLatents(prior_bits, unit if prior_bits else 0)
+    return dataclasses.replace(net, lag=0, k=ticks, posterior=(), prior=tuple(prior), rate=rate)
 
 
 @pytest.fixture(scope="session")

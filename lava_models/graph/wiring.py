@@ -58,8 +58,8 @@ class Wiring:
         if self.stock:
             self._clock(program.carriers, "clock")
             others = [p for p in program.of(TickNeurons) if p.name not in self.carriers]
-            for name in dict.fromkeys(p.compiled for p in others):
-                self._clock([p for p in others if p.compiled == name], f"{name}_clock")
+            for name in dict.fromkeys(p.name.split(".")[0] for p in others):
+                self._clock([p for p in others if p.name.split(".")[0] == name], f"{name}_clock")
         self._connect()
 
     def _connect(self) -> None:

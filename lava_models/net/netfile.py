@@ -53,9 +53,9 @@ class RateLatents:
     spikes of the encoder's output in the sample, k = T.
 
     The prior, if there is one, makes rates of random bits that are drawn once a sample and held.
-    Its layers are memoryless. Each but the last takes the spikes of the one before and M bits of its
-    own, so that a code can be drawn group by group of channels, every group given those before;
-    the sums of the last are the rates.
+    Its layers are memoryless. Each but the last takes the spikes of the one before and M bits of
+    its own, so that a code can be drawn group by group of channels, every group given those
+    before; the sums of the last are the rates.
     """
 
     prior_bits: int = 0
