@@ -99,8 +99,8 @@ def quantize_layers(model: SpikingVae, chip: Chip, mean_square: float, fill: flo
 
 
 def default_random_bits(config: ModelConfig) -> int:
-    """Exact draws where k is a power of two, else 8 bits (every probability within 1/512; of rate latents 7, which their prior takes); of
-    Poisson latents POISSON_RANDOM_BITS."""
+    """Exact draws where k is a power of two, else 8 bits (every probability within 1/512), of rates
+    7 (within 1/256), which their prior takes; of Poisson latents POISSON_RANDOM_BITS."""
     if config.kind == "poisson":
         return POISSON_RANDOM_BITS
     k = config.k
