@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from export.fold import fold
 from export.poisson import translate_poisson
 from export.quantize import Quantized, quantize, quantize_first
 from hw_configs import Chip
+from lava_models.net.layers import MEMORYLESS, Dense, Lif
 from lava_models.net.netfile import PARTS, NetFile, RateLatents
 from train.config import ModelConfig, RunConfig
 from train.data import load_images, to_float
@@ -18,10 +19,11 @@ from train.models.base import Model
 from train.models.esvae import Esvae
 from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
+from train.models.prior import THRESHOLD, UNIT, RatePrior
 
 SEEN = 2000
 """Training images that integers are chosen by; of the test set nothing is."""
-LEAST_RANDOM_BITS, INEXACT_RANDOM_BITS = 4, 8
+LEAST_RANDOM_BITS, INEXACT_RANDOM_BITS, INEXACT_RATE_BITS = 4, 8, 7
 POISSON_RANDOM_BITS = 12
 """A chance per tick of down to a 4096th: at T = 4 a thousandth of a spike per image."""
 
@@ -59,7 +61,19 @@ def translate(model: Model, chip: Chip, *, random_bits: int, images: np.ndarray,
         latent=c.latent, k=c.k, random_bits=random_bits, input_scale=float(done[0].input_max),
         output_scale=done[-1].scale * 64, provenance=json.dumps(provenance),
         rate=RateLatents() if isinstance(model, Esvae) else None, **parts)
+    if isinstance(model, Esvae) and model.fitted is not None:
+        prior = _prior_layers(model.fitted, chip)
+        net = replace(net, prior=prior, rate=RateLatents(model.fitted.bits, UNIT))
     return Translation(net, done)
+
+
+def _prior_layers(prior: RatePrior, chip: Chip) -> tuple[Dense, ...]:
+    """The fitted prior, whose integers are the chip's already."""
+    stages = [Dense(s.weight.numpy(), s.bias.numpy(), Lif(MEMORYLESS, THRESHOLD))
+              for s in prior.stages]
+    weight = prior.last().numpy()
+    read = Lif(MEMORYLESS, chip.threshold_max, False)
+    return (*stages, Dense(weight, np.zeros(len(weight), np.int32), read))
 
 
 def seen_images(config: RunConfig) -> np.ndarray:
@@ -85,12 +99,12 @@ def quantize_layers(model: SpikingVae, chip: Chip, mean_square: float, fill: flo
 
 
 def default_random_bits(config: ModelConfig) -> int:
-    """Exact draws where k is a power of two, else 8 bits (every probability within 1/512); of
-    Poisson latents POISSON_RANDOM_BITS."""
+    """Exact draws where k is a power of two, else 8 bits (every probability within 1/512), of rates
+    7 (within 1/256), which their prior takes; of Poisson latents POISSON_RANDOM_BITS."""
     if config.kind == "poisson":
         return POISSON_RANDOM_BITS
     k = config.k
     exact = k.bit_length() - 1
     if k == 1 << exact:
         return max(LEAST_RANDOM_BITS, exact)
-    return INEXACT_RANDOM_BITS
+    return INEXACT_RATE_BITS if config.kind == "esvae" else INEXACT_RANDOM_BITS

@@ -125,18 +125,25 @@ def poisson_net_factory():
 def make_rate_net(*, ticks: int = 4, latent: int = 5, random_bits: int = 6, prior_bits: int = 7,
                   seed: int = 0) -> NetFile:
     """A small random network with rate latents: the encoder and decoder of `make_net`, and a prior
-    of two layers (none with 0 bits)."""
+    of four layers, three of which take random bits (none with 0 bits)."""
     rng = np.random.default_rng(seed)
     net = make_net(ticks=ticks, latent=latent, random_bits=random_bits, seed=seed)
-    unit, prior = 2**random_bits * 4, ()
+    unit, prior, size = 2**random_bits * 4, [], 0
+
+    def lif(**kind) -> Lif:
+        return Lif(MEMORYLESS, **kind)
+
+    for width in (9, 8, 7) if prior_bits else ():
+        weight = 2 * rng.integers(-20, 21, (width, size + prior_bits)).astype(np.int32)
+        bias = 2 * rng.integers(-4, 5, width).astype(np.int32)
+        prior.append(Dense(weight, bias, lif(threshold=9)))
+        size = width
     if prior_bits:
-        hidden = 2 * rng.integers(-20, 21, (9, prior_bits)).astype(np.int32)
-        last = 2 * rng.integers(-unit // 8, unit // 8, (latent, 9)).astype(np.int32)
-        prior = (Dense(hidden, 2 * rng.integers(-4, 5, 9).astype(np.int32), Lif(MEMORYLESS, 8)),
-                 Dense(last, 2 * rng.integers(0, unit // 3, latent).astype(np.int32),
-                       Lif(MEMORYLESS, 131071, False)))
-    return dataclasses.replace(net, lag=0, k=ticks, posterior=(), prior=prior, rate=RateLatents(
-        prior_bits, unit if prior_bits else 0))
+        last = 2 * rng.integers(-unit // 8, unit // 8, (latent, size)).astype(np.int32)
+        prior.append(Dense(last, 2 * rng.integers(0, unit // 3, latent).astype(np.int32),
+                           lif(threshold=131071, spiking=False)))
+    rate = RateLatents(prior_bits, unit if prior_bits else 0)
+    return dataclasses.replace(net, lag=0, k=ticks, posterior=(), prior=tuple(prior), rate=rate)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ from hw_configs.source import commit_of
 from train.config import RunConfig, flag_of, validate
 from train.models.base import Model
 from train.models.build import build_model
+from train.models.esvae import Esvae
+from train.models.prior import load_prior
 from train.settings import from_dict
 
 FORMAT = "fsvae-checkpoint"
@@ -127,11 +129,14 @@ def _check_plain(value, where: str) -> None:
                         "again")
 
 
-def load_model(path: Path) -> tuple[Model, RunConfig, dict]:
+def load_model(path: Path, *, with_prior: bool = True) -> tuple[Model, RunConfig, dict]:
     """The trained model in evaluation mode, its config and the whole state.
 
+    Args:
+        with_prior: whether a model with rate latents gets the prior that was fitted to it.
+
     Raises:
-        UserError: as `load`, or the weights do not fit the config.
+        UserError: as `load`, or the weights do not fit the config; or its prior is another's.
     """
     state = load(path)
     config = from_dict(state["config"], f"{path}: config")
@@ -150,6 +155,8 @@ def load_model(path: Path) -> tuple[Model, RunConfig, dict]:
     _check_finite(state["model"], path)
     model = build_model(config.model)
     model.load_state_dict(state["model"])
+    if with_prior and isinstance(model, Esvae):
+        model.fitted = load_prior(Path(path), sha256_of(path))
     return model.eval(), config, state
 
 

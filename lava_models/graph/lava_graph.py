@@ -200,7 +200,8 @@ class Graph:
         # In the last rounds only the first lanes still have samples.
         rounds = np.arange(self.per_lane)
         end = self.wiring.ends[name]
-        probe = SpikeProbe(within=end.shape[0], first=self.lanes * self.wiring.first.get(name, 0),
+        first, _ = self.wiring.within.get(name, (0, population.size))
+        probe = SpikeProbe(within=end.shape[0], first=self.lanes * first,
                            size=size, lanes=self.lanes, raster=self._path(name),
                            counts=self._path(f"{name}.counts"), since=population.phase,
                            counted=-((rounds - self.samples) // self.per_lane),

@@ -39,8 +39,8 @@ class Wiring:
         """By population: the process that holds it."""
         self.ends: dict[str, OutPort] = {}
         """By population: where its spikes come out; the host's are put in before `build`."""
-        self.first: dict[str, int] = {}
-        """By population that shares its port with others: its first neuron there."""
+        self.within: dict[str, tuple[int, int]] = {}
+        """By population that shares its port with others: its first neuron there, of how many."""
 
     def build(self, starts: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Make the processes and connect them.
@@ -51,15 +51,15 @@ class Wiring:
         program = self.program
         self._draw(tuple(program.draws))
         self._ring(program.of(RingNeurons), starts)
-        for population in program.of(Neurons):
-            self._layer(population)
         if program.of(Gates):
             self._store()
+        for population in program.of(Neurons):
+            self._layer(population)
         if self.stock:
             self._clock(program.carriers, "clock")
-            for population in program.of(TickNeurons):
-                if population not in program.carriers:
-                    self._clock([population], f"{population.name}_clock")
+            others = [p for p in program.of(TickNeurons) if p.name not in self.carriers]
+            for name in dict.fromkeys(p.name.split(".")[0] for p in others):
+                self._clock([p for p in others if p.name.split(".")[0] == name], f"{name}_clock")
         self._connect()
 
     def _connect(self) -> None:
@@ -99,7 +99,7 @@ class Wiring:
         process = SpikingLayer(
             population=population, connections=tuple(self.program.into(population.name)),
             carriers=self.carriers, schedule=self.program.schedule, shared=self.shared,
-            lanes=self.lanes)
+            lanes=self.lanes, within=self.within)
         self.processes[population.name] = process
         self.ends[population.name] = process.s_out
 
@@ -107,16 +107,17 @@ class Wiring:
         """One process for relays, gates and latches."""
         from lava_models.processes.store import Store
 
-        relays, (gates,), (latches,) = (self.program.of(k) for k in (Relays, Gates, Latches))
-        stored = [*relays, gates, latches]
-        into = tuple(c for p in stored for c in self.program.into(p.name))
-        process = Store(relays=tuple(relays), gates=gates, latches=latches, connections=into,
-                        schedule=self.program.schedule, lanes=self.lanes)
-        for population in stored:
-            self.processes[population.name] = process
-        for i, relay in enumerate(relays):
-            self.ends[relay.name], self.first[relay.name] = process.relays_out, i * relay.size
-        self.ends[gates.name], self.ends[latches.name] = process.gates_out, process.latches_out
+        groups = [tuple(self.program.of(kind)) for kind in (Relays, Gates, Latches)]
+        into = tuple(c for group in groups for p in group for c in self.program.into(p.name))
+        process = Store(groups=groups, connections=into, schedule=self.program.schedule,
+                        lanes=self.lanes)
+        for group, end in zip(groups, (process.relays_out, process.gates_out,
+                                       process.latches_out), strict=True):
+            for i, population in enumerate(group):
+                self.processes[population.name], self.ends[population.name] = process, end
+                if len(group) > 1:
+                    of = len(group) * population.size
+                    self.within[population.name] = i * population.size, of
 
     def _clock(self, populations: list[Population], name: str) -> None:
         """One process for tick neurons of one beat."""

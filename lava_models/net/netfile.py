@@ -52,12 +52,14 @@ class RateLatents:
     """Latents that are rates (after ESVAE): z is 1 at every tick with the chance n/T, n being the
     spikes of the encoder's output in the sample, k = T.
 
-    The prior, if there is one, makes rates of random bits that are drawn once a sample and held:
-    its layers are memoryless, and the sums of the last one are the rates.
+    The prior, if there is one, makes rates of random bits that are drawn once a sample and held.
+    Its layers are memoryless. Each but the last takes the spikes of the one before and M bits of
+    its own, so that a code can be drawn group by group of channels, every group given those
+    before; the sums of the last are the rates.
     """
 
     prior_bits: int = 0
-    """M, bits that the prior starts from; 0 without one."""
+    """M, random bits that each layer of the prior but the last takes; 0 without a prior."""
     prior_unit: int = 0
     """Sum of the prior's last layer that is a rate of 1."""
 
@@ -190,18 +192,20 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
     ends = {"encoder": net.latent, "posterior": net.latent * net.k, "prior": net.latent * net.k,
             "decoder": math.prod(net.image_shape)}
     if net.rate is not None:
-        sizes["prior"], ends["prior"] = net.rate.prior_bits, net.latent
+        sizes["prior"], ends["prior"] = 0, net.latent
     for part in net.parts:
         layers = getattr(net, part)
         need(len(layers) > 0, f"/{part}/layer: no layers")
         size = sizes[part]
         for name, layer in net.named_layers(part):
             check_geometry(layer, f"{name} ({layer.type})", need)
+            summed = part == "prior" and net.rate is not None and layer is layers[-1]
+            if part == "prior" and net.rate is not None and not summed:
+                size += net.rate.prior_bits
             need(math.prod(layer.input_shape) == size,
                  f"{name} ({layer.type}): takes {math.prod(layer.input_shape)} inputs, "
                  f"gets {size}")
             size = math.prod(layer.shape)
-            summed = part == "prior" and net.rate is not None and layer is layers[-1]
             readout = part == "decoder" and layer is layers[-1] or summed
             need(layer.neuron.spiking != readout, f"{name} ({layer.type}): "
                  + (f"the last {part} layer is read and must not spike" if readout
@@ -262,6 +266,7 @@ def _check_rate(net: NetFile, chip: Chip, need: Need) -> None:
          f"rate/prior_bits = {r.prior_bits}: expected at least 1 with a prior, 0 without")
     if not r.prior_bits:
         return
+    need(len(net.prior) > 1, f"/prior/layer: {len(net.prior)} layer, expected at least 2")
     step = 2**net.random_bits
     need(r.prior_unit >= step and r.prior_unit % step == 0,
          f"rate/prior_unit = {r.prior_unit}: expected a multiple of 2^random_bits = {step}")

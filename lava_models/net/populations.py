@@ -68,8 +68,10 @@ class Relays:
 
 @dataclass(frozen=True)
 class Gates:
-    """Fire once a sample, after the load neuron has: those that what they read fired for."""
+    """Fire once a sample, after their load neuron has: those that what they read fired for."""
 
+    stage: int = 0
+    """Which of a prior's layers they hold random bits for."""
     threshold: ClassVar[int] = 1
     one: ClassVar[int] = 1
     """Weight of what they read, and of the load neuron."""

@@ -12,7 +12,7 @@ the draw's candidates for T timesteps. To generate, random bits are held in thei
 prior makes rates of.
 
     encoder -> relays -> gates -> latches -> draw -> decoder -> readout
-                  random bits -> gates -> latches -> prior -> draw ...
+    random bits -> gates -> latches -> each layer of the prior ... -> draw ...
 
 Beside them on the chip: the ring that draws random bits, and tick neurons, on which biases ride.
 """
@@ -132,6 +132,11 @@ def schedule_for(net: NetFile, mode: str) -> Schedule:
     return build_program(net, mode).schedule
 
 
+def _beside(name: str, population: Population) -> str:
+    """What is called `name` of the same stage: "load.3" beside "gates.3"."""
+    return ".".join([name, *population.name.split(".")[1:]])
+
+
 class _Builder:
     def __init__(self, net: NetFile, mode: str, held: np.ndarray | None) -> None:
         self.net, self.mode, self.held = net, mode, held
@@ -146,9 +151,11 @@ class _Builder:
         if net.rate is not None and mode == "reconstruct":
             self.proposing += [*(f"{RELAYS}.{i}" for i in range(net.ticks)), GATES, LATCHES]
         elif net.rate is not None:
-            self.summed, self.spare = self.layers[self.proposing[-1]], net.rate.prior_bits
-            self.proposing = [GATES, LATCHES, *self.proposing[:-1]]
-            random = (GATES,)
+            self.summed, hidden = self.layers[self.proposing[-1]], self.proposing[:-1]
+            # A timestep's bits serve every T-th stage, each a set of its own.
+            self.spare = net.rate.prior_bits * -(-len(hidden) // net.ticks)
+            self.proposing = [f"{GATES}.0", f"{LATCHES}.0", *hidden]
+            random = (f"{GATES}.0",)
         self.decoding = [name for name, _ in net.named_layers("decoder")]
         self.order = [*self.proposing, DRAW, *self.decoding]
         self.fed_to = f"{before[-1]}.0" if net.loops else None
@@ -167,8 +174,9 @@ class _Builder:
         ticks = [p for name in self.order for p in self._carrier(kept[name])]
         if self.net.loops:
             ticks.append(self._silencers())
-        ticks += [self._once(name, kept[store].phase - 1)
-                  for name, store in ((LOAD, GATES), (CLEAR, LATCHES)) if store in kept]
+        for name, of in ((LOAD, Gates), (CLEAR, Latches)):
+            ticks += [self._once(_beside(name, p), p.phase - 1) for p in waves
+                      if isinstance(p.kind, of)]
         populations = (*host, *waves, *ring, *ticks)
         return Program(self.mode, populations, tuple(self._connections(populations)),
                        self.schedule)
@@ -199,10 +207,16 @@ class _Builder:
                              compiled=RELAYS, like=source)
             return
         if name in (GATES, LATCHES):
-            size = self.spare or net.latent * net.ticks
-            yield Population(name, "latent", Gates() if name == GATES else Latches(), (size,),
-                             phase)
+            yield Population(name, "latent", Gates() if name == GATES else Latches(),
+                             (net.latent * net.ticks,), phase)
             return
+        if name.startswith((GATES, LATCHES)):
+            return  # beside the layer that they are for
+        if self.spare and name.startswith("prior."):
+            stage = int(name.split(".")[1])
+            for store, kind, early in ((GATES, Gates(stage), 2), (LATCHES, Latches(), 1)):
+                yield Population(f"{store}.{stage}", "latent", kind, (net.rate.prior_bits,),
+                                 phase - early, row=store)
         layer = self.layers[name]
         held = None
         if name == self.order[0] and self.held is not None:
@@ -280,13 +294,18 @@ class _Builder:
                 yield Connection(carrier, name, "tick", carried)
             return
         last = math.prod(kind.layer.input_shape)
+        beside, lag = FEEDBACK, self.net.lag
         split = last - self.net.latent * (name == self.fed_to)
+        if self.spare and name.startswith("prior."):
+            stage = int(name.split(".")[1])
+            beside, lag, split = f"{LATCHES}.{stage}", 0, last - self.net.rate.prior_bits
+            upstream = f"prior.{stage - 1}"
         if upstream is not None and split:
             yield Connection(upstream, name, "s_in", LayerWeights(kind.layer, 0, split),
                              message=graded)
         if split < last:  # beside what comes from upstream, or alone
-            yield Connection(FEEDBACK, name, "z_in" if split else "s_in",
-                             LayerWeights(kind.layer, split, last), lag=self.net.lag)
+            yield Connection(beside, name, "z_in" if split else "s_in",
+                             LayerWeights(kind.layer, split, last), lag=lag)
         if carrier is not None:
             yield Connection(carrier, name, "tick", Carried(kind))
 
@@ -302,10 +321,10 @@ class _Builder:
             yield Connection(upstream, name, "s_in" * (name == f"{RELAYS}.0"), each(1))
         elif isinstance(population.kind, Gates):
             weight, ticks = Gates.one, self.net.ticks
-            yield Connection(LOAD, name, "load", each(weight, every, 1))
+            yield Connection(_beside(LOAD, population), name, "load", each(weight, every, 1))
             if self.spare:
                 bits = self.ring.bits
-                spare = bits - self.spare + one
+                spare = bits - self.spare + n * (population.kind.stage // ticks) + one
                 yield Connection(BITS, name, "s_in", each(weight, spare, 2 * bits))
                 yield Connection(BITS, name, "s_in", each(-weight, bits + spare, 2 * bits))
                 return
@@ -315,6 +334,7 @@ class _Builder:
                 yield Connection(f"{RELAYS}.{i}", name, "", OneEach(
                     channels, channels * ticks + tick, (n, self.net.latent), weight), lag=-tick)
         else:
-            yield Connection(GATES, name, "", each(Latches.gate))
+            yield Connection(_beside(GATES, population), name, "", each(Latches.gate))
             yield Connection(name, name, "", each(Latches.own))
-            yield Connection(CLEAR, name, "clear", each(Latches.clear, every, 1))
+            yield Connection(_beside(CLEAR, population), name, "clear",
+                             each(Latches.clear, every, 1))

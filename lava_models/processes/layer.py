@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -16,6 +18,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.conv.process import Conv
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
+from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from lava_models.fused.cells import make_cell
@@ -28,8 +31,9 @@ from lava_models.processes.glif import GLIF
 
 
 class SpikingLayer(AbstractProcess):
-    """A population of the program with what ends on it: `s_in`, from another layer; `z_in`, the
-    latents that are fed back, where they come beside it; `tick`, the tick neurons.
+    """A population of the program with what ends on it: `s_in`, from another layer; `z_in`, what
+    comes beside it: latents that are fed back, or random bits that are held; `tick`, the tick
+    neurons.
 
     Args:
         population: name, phase, layer.
@@ -39,20 +43,32 @@ class SpikingLayer(AbstractProcess):
         shared: whether the stock model keeps a convolution's weights shared (Lava's Conv) instead
             of unrolling them into a matrix (Sparse); same sums.
         lanes: samples that run side by side; more than one with the fused model only.
+        within: by source that shares its port with others: (its first neuron there, of how many).
     """
 
     def __init__(self, *, population: Population, connections: tuple[Connection, ...],
-                 carriers: tuple[str, ...], schedule: Schedule, shared: bool, lanes: int) -> None:
+                 carriers: tuple[str, ...], schedule: Schedule, shared: bool, lanes: int,
+                 within: Mapping[str, tuple[int, int]]) -> None:
+        inputs, listened = {}, {}
+        for c in connections:
+            if isinstance(c.synapses, LayerWeights):
+                size = c.synapses.last - c.synapses.first
+                first, inputs[c.port] = within.get(c.source, (0, size))
+                listened[c.port] = slice(first, first + size)
         super().__init__(population=population, connections=connections, carriers=carriers,
-                         schedule=schedule, shared=shared, lanes=lanes,
-                         name=population.name.replace(".", "_"))
-        inputs = {c.port: c.synapses.last - c.synapses.first for c in connections
-                  if isinstance(c.synapses, LayerWeights)}
+                         schedule=schedule, shared=shared, lanes=lanes, within=within,
+                         listened=listened, name=population.name.replace(".", "_"))
         self.s_in = InPort(shape=(lanes * inputs.get("s_in", 1),))
         self.z_in = InPort(shape=(lanes * inputs.get("z_in", 1),))
         self.tick = InPort(shape=(max(len(carriers), 1),))
         self.s_out = OutPort(shape=(lanes * population.size,))
         self.v = Var(shape=(lanes * population.size,), init=0)
+
+
+def _widened(matrix: sparse.spmatrix, first: int, size: int) -> sparse.csr_matrix:
+    """Synapses of sources that are `first` ... among `size`."""
+    of = matrix.tocoo()
+    return sparse.csr_matrix((of.data, (of.row, of.col + first)), (matrix.shape[0], size), np.int32)
 
 
 @implements(proc=SpikingLayer, protocol=LoihiProtocol)
@@ -84,6 +100,8 @@ class StockSpikingLayer(AbstractSubProcessModel):
             for matrix, exponent in connection.synapses.parts():
                 if port is proc.tick:
                     matrix = among_carriers(matrix, connection.source, p["carriers"])
+                elif connection.source in p["within"]:
+                    matrix = _widened(matrix, *p["within"][connection.source])
                 synapse = Sparse(weights=matrix, weight_exp=exponent,
                                  num_message_bits=connection.message)
                 port.connect(synapse.s_in)
@@ -124,7 +142,8 @@ class FusedSpikingLayer(PyLoihiProcessModel):
         population, self.schedule = proc_params["population"], proc_params["schedule"]
         connections = proc_params["connections"]
         self.first_wave, self.lanes = population.phase, proc_params["lanes"]
-        self.two_inputs = any(c.port == "z_in" for c in connections)
+        listened = proc_params["listened"]
+        self.listened = {port: listened[port] for port in ("s_in", "z_in") if port in listened}
         threadpool_limits(1)  # one thread per process: the processes share the cores
         self.cell = make_cell(population, connections, self.schedule.dilation)
         self.silent = np.zeros(self.lanes * population.size, np.uint8)
@@ -138,5 +157,5 @@ class FusedSpikingLayer(PyLoihiProcessModel):
             spikes = self.cell.step(*self.inputs).ravel()
             self.v = self.cell.v.ravel()
         self.s_out.send(spikes)
-        ports = (self.s_in, self.z_in) if self.two_inputs else (self.s_in,)
-        self.inputs = [port.recv().reshape(-1, self.lanes) for port in ports]
+        self.inputs = [getattr(self, port).recv().reshape(-1, self.lanes)[rows]
+                       for port, rows in self.listened.items()]

@@ -5,7 +5,8 @@ memory.
     gates    let that timestep through, when the load neuron has fired
     latches  hold it for T timesteps; the clear neuron makes room for the next
 
-To generate, the gates let random bits through instead, and there are no relays.
+To generate, gates let random bits through instead, some for each layer of the prior, and there are
+no relays.
 """
 
 from __future__ import annotations
@@ -31,54 +32,58 @@ from lava_models.net.schedule import Schedule
 
 
 class Store(AbstractProcess):
-    """T relays of C channels each (or none), gates and latches.
+    """Relays, gates and latches: T populations of relays and one each of the others, or a pair of
+    gates and latches for every layer of a prior that takes random bits.
 
     Args:
-        relays, gates, latches: the populations; relay i is neurons i * C ... of `relays_out`.
+        groups: relays, gates and latches; those of a group follow each other in its port.
         connections: into them.
         schedule: the network's.
         lanes: samples that run side by side; more than one with the fused model only.
     """
 
-    def __init__(self, *, relays: tuple[Population, ...], gates: Population, latches: Population,
+    def __init__(self, *, groups: list[tuple[Population, ...]],
                  connections: tuple[Connection, ...], schedule: Schedule, lanes: int,
                  name: str = "store") -> None:
-        super().__init__(relays=relays, gates=gates, latches=latches, connections=connections,
-                         schedule=schedule, lanes=lanes, name=name)
+        super().__init__(groups=groups, connections=connections, schedule=schedule, lanes=lanes,
+                         name=name)
         inputs = next(c for c in connections if c.port == "s_in").synapses.shape[1]
+        relays, gates, latches = (lanes * sum(p.size for p in group) for group in groups)
         self.s_in = InPort(shape=(lanes * inputs,))
-        self.load = InPort(shape=(1,))
-        self.clear = InPort(shape=(1,))
-        self.relays_out = OutPort(shape=(max(lanes * sum(r.size for r in relays), 1),))
-        self.gates_out = OutPort(shape=(lanes * gates.size,))
-        self.latches_out = OutPort(shape=(lanes * latches.size,))
+        self.load, self.clear = (InPort(shape=(len(groups[1]),)) for _ in range(2))
+        self.relays_out = OutPort(shape=(max(relays, 1),))
+        self.gates_out, self.latches_out = OutPort(shape=(gates,)), OutPort(shape=(latches,))
 
 
 @implements(proc=Store, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
 class StockStore(AbstractSubProcessModel):
-    """A LIF population each."""
+    """A LIF population for each group."""
 
     def __init__(self, proc: Store) -> None:
         p = proc.proc_params
-        groups = {"relays": (p["relays"], 0, proc.relays_out),
-                  "gates": ((p["gates"],), Gates.threshold, proc.gates_out),
-                  "latches": ((p["latches"],), Latches.threshold, proc.latches_out)}
-        self.of: dict[str, tuple[str, int]] = {}
-        sizes = {}
+        relays, gates, latches = p["groups"]
+        groups = {"relays": (relays, 0, proc.relays_out),
+                  "gates": (gates, Gates.threshold, proc.gates_out),
+                  "latches": (latches, Latches.threshold, proc.latches_out)}
+        self.place: dict[str, tuple[str, int]] = {}
+        sizes = {"load": len(gates), "clear": len(gates)}
         for group, (populations, threshold, out) in groups.items():
             if not populations:
                 continue
             at = np.cumsum([0, *(q.size for q in populations)])
-            self.of |= {q.name: (group, int(i)) for q, i in zip(populations, at)}
+            self.place |= {q.name: (group, int(i)) for q, i in zip(populations, at)}
             sizes[group] = int(at[-1])
             lif = LIF(shape=(sizes[group],), du=MEMORYLESS, dv=MEMORYLESS, vth=threshold)
             lif.s_out.connect(out)
             setattr(self, group, lif)  # Lava looks for attributes, not lists
+        for kind, populations in (("load", gates), ("clear", latches)):
+            stage = {c.target: c.source for c in p["connections"] if c.port == kind}
+            self.place |= {stage[q.name]: (kind, i) for i, q in enumerate(populations)}
         for i, (source, target, matrix) in enumerate(self._synapses(p["connections"], sizes)):
             synapse = Sparse(weights=matrix)
-            end = getattr(self, source).s_out if source in sizes else getattr(proc, source)
+            end = getattr(self, source).s_out if source in groups else getattr(proc, source)
             end.connect(synapse.s_in)
             synapse.a_out.connect(getattr(self, target).a_in)
             setattr(self, f"synapse_{i}", synapse)
@@ -89,8 +94,9 @@ class StockStore(AbstractSubProcessModel):
         Lava's Sparse halves the resolution of mixed signs."""
         found: dict[tuple, sparse.csr_matrix] = {}
         for connection in connections:
-            (target, row), ((matrix, _),) = self.of[connection.target], connection.synapses.parts()
-            source, column = self.of.get(connection.source, (connection.port, 0))
+            (target, row), = [self.place[connection.target]]
+            (matrix, _), = connection.synapses.parts()
+            source, column = self.place.get(connection.source, (connection.port, 0))
             matrix = matrix.tocoo()
             shape = sizes[target], sizes.get(source, matrix.shape[1])
             placed = sparse.csr_matrix(
@@ -104,7 +110,7 @@ class StockStore(AbstractSubProcessModel):
 @requires(CPU)
 @tag("fixed_pt")
 class FusedStore(PyLoihiProcessModel):
-    """The same spikes by moving bits; it knows the time without load and clear neuron."""
+    """The same spikes by moving bits; it knows the time without load and clear neurons."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     load: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -116,14 +122,15 @@ class FusedStore(PyLoihiProcessModel):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.schedule, self.lanes = proc_params["schedule"], proc_params["lanes"]
-        self.gates_phase = proc_params["gates"].phase
-        self.latches_phase = proc_params["latches"].phase
-        self.channels = sum(r.size for r in proc_params["relays"][:1])
-        size = proc_params["gates"].size
-        self.relays = np.zeros((size if self.channels else 0, self.lanes), bool)
-        self.gates = np.zeros((size, self.lanes), bool)
-        self.latches = np.zeros((size, self.lanes), bool)
-        self.nothing = np.zeros_like(self.gates)
+        relays, self.gate_groups, self.latch_groups = proc_params["groups"]
+        self.channels = relays[0].size if relays else 0
+        self.each = self.gate_groups[0].size
+        self.relays = self._silent(relays)
+        self.gates, self.latches = self._silent(self.gate_groups), self._silent(self.latch_groups)
+        self.sets = -(-len(self.gate_groups) // self.schedule.ticks)
+
+    def _silent(self, populations: tuple[Population, ...]) -> np.ndarray:
+        return np.zeros((sum(p.size for p in populations), self.lanes), bool)
 
     def run_spk(self) -> None:
         first_out = self.relays if self.channels else np.zeros(1, bool)
@@ -131,17 +138,22 @@ class FusedStore(PyLoihiProcessModel):
                              (self.latches_out, self.latches)):
             port.send(spikes.ravel().view(np.uint8))
         arrived, step = self.s_in.recv().reshape(-1, self.lanes) != 0, self.time_step + 1
-        if self.schedule.tick_at(self.latches_phase, step) == 0:
-            self.latches = self.gates
-        self.gates = self.nothing
-        if self.schedule.tick_at(self.gates_phase, step) == 0:
-            self.gates = self._read(arrived)
+        gates, latches = np.zeros_like(self.gates), self.latches.copy()
+        for i, (gate, latch) in enumerate(zip(self.gate_groups, self.latch_groups)):
+            rows = slice(i * self.each, (i + 1) * self.each)
+            if self.schedule.tick_at(latch.phase, step) == 0:
+                latches[rows] = self.gates[rows]
+            if self.schedule.tick_at(gate.phase, step) == 0:
+                gates[rows] = self._read(arrived, i // self.schedule.ticks)
+        self.gates, self.latches = gates, latches
         if self.channels:
             self.relays = np.concatenate([arrived, self.relays[:-self.channels]])
 
-    def _read(self, arrived: np.ndarray) -> np.ndarray:
-        """What the gates let through: the relays, channel by channel, the first tick's first."""
+    def _read(self, arrived: np.ndarray, number: int) -> np.ndarray:
+        """What gates let through: the relays, channel by channel, the first tick's first; or the
+        random bits of a set."""
         if not self.channels:
-            return spare_bits(arrived.T, len(self.gates)).T.copy()
+            spare = spare_bits(arrived.T, self.sets * self.each)
+            return spare[:, number * self.each:(number + 1) * self.each].T
         by_tick = self.relays.reshape(-1, self.channels, self.lanes)[::-1]
-        return by_tick.transpose(1, 0, 2).reshape(self.gates.shape)
+        return by_tick.transpose(1, 0, 2).reshape(-1, self.lanes)

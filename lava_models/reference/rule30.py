@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lava_models.net.netfile import NetFile
-from lava_models.net.program import GATES, build_program
+from lava_models.net.populations import Gates
+from lava_models.net.program import build_program
 from lava_models.net.ring import POPULATIONS, Ring, random_bits, spare_bits
 from lava_models.net.schedule import Schedule
 
@@ -27,14 +28,15 @@ class ChipBits:
         schedule: timing of the network that reads them.
         first_draw: timestep of the first draw.
         seed: any integer.
-        spare: how many more bits are drawn once a sample and held.
-        first_spare: timestep at which the first of these are taken.
+        spare: how many more bits there are, that are held (`held`).
+        stages: timesteps, one after the other, at which some of these are taken for a sample.
+        first_spare: the first of them.
     """
 
     def __init__(self, channels: int, bits: int, schedule: Schedule, first_draw: int, seed: int,
-                 spare: int = 0, first_spare: int = 0) -> None:
+                 spare: int = 0, stages: int = 0, first_spare: int = 0) -> None:
         self.channels, self.bits, self.schedule, self.seed = channels, bits, schedule, seed
-        self.spare, self.first_spare = spare, first_spare - 2
+        self.spare, self.stages, self.first_spare = spare, stages, first_spare - 2
         self.ring = Ring(channels * bits + spare)
         self.first = first_draw - 2
         """Timestep of the cells behind the first draw: cell -> bits -> selection."""
@@ -47,8 +49,9 @@ class ChipBits:
         """The random bits of `net` in `mode` ("reconstruct" or "generate")."""
         program = build_program(net, mode)
         draw, spare = program.draws[0], program.draws[0].kind.spare
+        gates = program.of(Gates) if spare else []
         return cls(net.latent, net.random_bits, program.schedule, draw.phase, seed, spare,
-                   program[GATES].phase if spare else 0)
+                   len(gates), gates[0].phase if gates else 0)
 
     def cells_at(self, timestep: int) -> np.ndarray:
         """Cells that fire at `timestep` (1-based): bool (N,)."""
@@ -81,10 +84,16 @@ class ChipBits:
             count, self.schedule.ticks, self.channels, self.bits)
 
     def held(self, first: int, count: int) -> np.ndarray:
-        """Bits that are held for `count` samples from `first` on: bool (count, spare)."""
-        cells = np.stack([self.cells_at(self.first_spare + self.schedule.period * sample)
-                          for sample in range(first, first + count)])
-        return spare_bits(self.ring.observe(cells), self.spare)
+        """Bits that are held for `count` samples from `first` on, M for each stage: bool (count,
+        stages, M)."""
+        period = self.schedule.period
+        cells = np.stack([self.cells_at(self.first_spare + period * sample + stage)
+                          for sample in range(first, first + count)
+                          for stage in range(self.stages)])
+        bits = spare_bits(self.ring.observe(cells), self.spare).reshape(count, self.stages, -1)
+        each = self.spare // -(-self.stages // self.schedule.ticks)
+        return np.stack([bits[:, stage, (at := stage // self.schedule.ticks * each):at + each]
+                         for stage in range(self.stages)], axis=1)
 
     def rasters(self, sample: int, steps: int) -> Iterator[tuple[str, np.ndarray]]:
         """Every spike of the generator in the first `steps` (>= 2) timesteps of a lane that

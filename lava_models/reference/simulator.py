@@ -53,7 +53,7 @@ class Bits(Protocol):
         """uint8 (count, T, C, b)."""
 
     def held(self, first: int, count: int) -> np.ndarray:
-        """(count, M)."""
+        """bool (count, stages, M)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Reference:
         """Cells in order, anew from what collects a whole sample before it sends anything."""
         stages: list[dict[str, Cell]] = [{}]
         for name, cell in self.cells.items():
-            if isinstance(cell, GateCell):
+            if isinstance(cell, GateCell) and any(c.lag for c in self.inputs[name]):
                 stages.append({})
             stages[-1][name] = cell
         return stages
@@ -118,7 +118,7 @@ class Reference:
         Args:
             bits: random bits uint8 (B, T, C, b).
             images: graded input int32 of `encode_images`; reconstruct mode only.
-            held: random bits (B, M) that a prior of rates starts from; its generate mode only.
+            held: random bits (B, stages, M) of a prior of rates; its generate mode only.
             watch: populations whose spikes are wanted (default: all).
             on_tick: called after every tick of every stage, for a progress bar.
         """
@@ -136,7 +136,8 @@ class Reference:
         def signal(connection: Connection, tick: int, sent: Mapping[str, np.ndarray]) -> np.ndarray:
             source, target = program[connection.source], program[connection.target]
             if isinstance(source.kind, RingNeurons):
-                return bits[:, tick] if isinstance(target.kind, Draw) else held.T
+                draws = isinstance(target.kind, Draw)
+                return bits[:, tick] if draws else held[:, target.kind.stage].T
             if isinstance(source.kind, Host):
                 return frames
             if connection.lag > 0:

@@ -2,6 +2,7 @@
 
 - base: Model
 - fsvae: SpikingVae, FSVAE
+- prior: RatePrior, fit, load_prior
 - esvae: Esvae
 - poisson: PoissonVae
 - ann: AnnVae

@@ -6,7 +6,8 @@ A channel's T spikes are the candidates of FSVAE's random pick of 1 of k = T, so
 z with the same neuron. Nothing is fed back: all ticks run at once, and a tick is one timestep.
 
 The prior of this module is ESVAE's, r = sigmoid(W n + b) of Gaussian n. It learns beside the
-autoencoder, which does not feel it unless the loss says so; no chip runs it.
+autoencoder, which does not feel it unless the loss says so; no chip runs it. One that a chip runs
+is fitted afterwards (train.models.prior) and then takes its place.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from train.layers.glif import Glif
 from train.layers.neuron import Lif
 from train.models.fsvae import SpikingVae
 from train.models.losses import Losses, mmd_rbf
+from train.models.prior import RatePrior
 from train.parallel import Ranks
 
 
@@ -44,6 +46,7 @@ class Esvae(SpikingVae):
 
     def _build_latents(self, c: EsvaeConfig, lif: Callable[..., Lif | Glif]) -> None:
         self.prior = nn.Linear(c.latent, c.latent)
+        self.fitted: RatePrior | None = None
 
     def draw(self, rates: Tensor, generator: Generator) -> Tensor:
         """z (T, N, C), each 1 with the chance `rates` (N, C); the gradient passes to the rates."""
@@ -54,7 +57,9 @@ class Esvae(SpikingVae):
         return (rates > uniform).to(rates.dtype) + (rates - rates.detach())
 
     def prior_rates(self, count: int, generator: Generator) -> Tensor:
-        """r (count, C) of ESVAE's prior."""
+        """r (count, C) of ESVAE's prior, or of the fitted one in evaluation."""
+        if self.fitted is not None and not self.training:
+            return self.fitted.rates(count, generator).to(self.prior.bias.device)
         ranks = self.ranks if self.training else Ranks()
         noise = torch.randn((count * ranks.size, self.config.latent), generator=generator,
                             device=generator.device)

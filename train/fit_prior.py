@@ -1,0 +1,112 @@
+"""fit-prior: give a network with rate latents a prior, so that it generates.
+
+    train-fsvae --model esvae --dataset mnist --data-dir data
+    fit-prior runs/mnist-0/model.pt           ->  runs/mnist-0/prior.pt
+    export-netx runs/mnist-0/model.pt         takes it along
+
+A minute or two on a CPU, most of it encoding the training set. An interrupted one leaves what was
+there before.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hw_configs.files import UserError, replacing, run_command
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run_command(lambda: fit_prior_command(sys.argv[1:])))
+
+
+@dataclass(frozen=True)
+class Command:
+    """Fit a generator of threshold neurons to the codes of the training set."""
+
+    model: Path
+    """model.pt of train-fsvae --model esvae."""
+    groups: int = 16
+    """Groups of channels that are drawn one after the other: stages of the generator."""
+    steps: int = 900
+    """Steps of gradient descent, for each of two orders of the channels."""
+    data_dir: Path | None = None
+    """Folder of the data set (default: the one it was trained from)."""
+    seed: int = 0
+    """Seed of the steps."""
+
+
+def fit_prior_command(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line.
+    """
+    import tyro
+
+    command = tyro.cli(Command, args=arguments, prog="fit-prior",
+                       config=(tyro.conf.PositionalRequiredArgs,))
+    if command.steps < 1:
+        raise UserError(f"--steps {command.steps}: expected at least 1")
+    return _fit(command)
+
+
+def _fit(command: Command) -> int:
+    # Heavy imports late, so that --help is quick.
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from train.checkpoint import load, load_model, sha256_of
+    from train.data import load_images, split_validation, to_float
+    from train.models.prior import NAME, fit
+    from train.streams import stream
+
+    kind = load(command.model)["config"]["model"].get("kind")
+    if kind != "esvae":
+        raise UserError(f"{command.model}: --model {kind} has a prior of its own; fit-prior takes "
+                        "--model esvae")
+    model, config, _ = load_model(command.model, with_prior=False)
+    channels = config.model.latent
+    if not 1 <= command.groups <= channels or channels % command.groups:
+        raise UserError(f"--groups {command.groups}: expected a divisor of the {channels} channels")
+    if command.data_dir is not None:
+        config = replace(config, data_dir=command.data_dir)
+    images = split_validation(load_images(config, "train"), config.validation,
+                              stream(config.seed, "split"))
+    console = Console(soft_wrap=True)
+    with Progress(console=console, transient=True) as progress, torch.no_grad():
+        task = progress.add_task("codes of the training set", total=sum(map(len, images)))
+        codes = []
+        for part in images:
+            found = []
+            for batch in part.split(256):
+                rates = model.encode(to_float(batch)).mean(dim=0)
+                found.append((rates > 0.5).float())
+                progress.advance(task, len(batch))
+            codes.append(torch.cat(found))
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("fitting", total=2 * command.steps)
+        prior = fit(*codes, command.groups, command.steps, torch.Generator().manual_seed(
+            command.seed), sha256_of(command.model), lambda: progress.advance(task))
+    out = command.model.with_name(NAME)
+    buffer = io.BytesIO()
+    torch.save(prior.state(), buffer)
+    with replacing(out) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+    alone = _independent_nats(*codes)
+    console.print(f"{out}: {command.groups} stages, {prior.bits} random bits each; held-out codes "
+                  f"{prior.validation_nats:.1f} nats (independent channels: {alone:.1f})")
+    console.print(f"next: export-netx {command.model}")
+    return 0
+
+
+def _independent_nats(codes, held) -> float:
+    """Mean negative log likelihood of held-out codes if every channel were drawn on its own."""
+    import torch
+
+    rate = codes.mean(dim=0).clamp(1e-3, 1 - 1e-3)
+    return float(-(held * rate.log() + (1 - held) * torch.log1p(-rate)).sum(dim=1).mean())
