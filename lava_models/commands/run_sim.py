@@ -120,7 +120,7 @@ def _simulate(command, net: NetFile, bits: ChipBits, graded: np.ndarray | None, 
 
         try:
             return run_graph(net, command.mode, bits, command.samples, graded, graph=command.graph,
-                             convolutions=command.convolutions, lanes=lanes,
+                             convolutions=command.convolutions or "unrolled", lanes=lanes,
                              record=choose_record(net, command.mode, lanes), on_step=on_step)
         except Interrupted as interrupted:
             progress.stop()
