@@ -6,8 +6,7 @@
 - ring: Ring, POPULATIONS, ring_synapses, random_bits, spare_bits
 - schedule: Schedule, make_schedule, dilate_decay
 - netfile: NetFile, PoissonLatents, RateLatents, HostLayer, PARTS, MODES
-- populations: Population, Connection, Host, Neurons, Draw, Relays, Gates, Latches, RingNeurons,
-  TickNeurons
+- populations: Population, Connection, Host, Neurons, Draw, Relays, Gates, Latches, TickNeurons
 - program: Program, build_program, schedule_for
 - fields: Field, Reader
 - hdf5: read_net, write_net, says_model_net, content_sha256
