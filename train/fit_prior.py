@@ -31,7 +31,7 @@ class Command:
     """model.pt of train-fsvae --model esvae."""
     groups: int = 16
     """Groups of channels that are drawn one after the other: stages of the generator."""
-    steps: int = 900
+    steps: int = 2000
     """Steps of gradient descent, for each of two orders of the channels."""
     data_dir: Path | None = None
     """Folder of the data set (default: the one it was trained from)."""
