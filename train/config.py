@@ -233,8 +233,11 @@ class SpikingConfig(ModelConfig):
     """Candidates of a latent channel that learn from the decoder: the one picked (FSVAE), or all
     k, a k-th each: nearly the same expectation, less noise."""
     posterior: Literal["one_pass", "two_pass"] = "one_pass"
-    """Sampling while training: one stateful pass normalised by running statistics, or the
-    authors' draw-then-repeat, normalised by batch statistics."""
+    """Statistics that normalise the sampled posterior while training: one_pass: the running ones,
+    as in the pass that draws; two_pass: the batch's, as the authors, in a repeat of all ticks."""
+    neurons: Literal["auto", "slayer", "operators", "compiled", "triton"] = "auto"
+    """What runs the neurons in training: auto is triton on CUDA and compiled on the CPU; slayer:
+    lava-dl's own dynamics and CUDA kernels; operators: PyTorch's, anywhere."""
 
     def check(self) -> None:
         super().check()
@@ -250,6 +253,11 @@ class SpikingConfig(ModelConfig):
               "more than 0 and at most 1")
         _positive(self, "threshold", "latent_gain", "readout_init", "surrogate_width",
                   "surrogate_scale")
+
+
+SLAYERS_OWN = {"surrogate": "exponential", "surrogate_center": "threshold",
+               "reset_gradient": "ignore", "arithmetic": "float"}
+"""What SLAYER's neurons do and cannot do otherwise."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +286,9 @@ class FsvaeConfig(SpikingConfig):
         _need(abs(grid - round(grid)) < 1e-9 and round(grid) >= 1, "state_scale", self.state_scale,
               f"a scale at which the threshold {self.threshold} is a whole number (SLAYER "
               "truncates it)")
+        for name, value in SLAYERS_OWN.items():
+            _need(self.neurons != "slayer" or getattr(self, name) == value, name,
+                  getattr(self, name), f"{value} with --neurons slayer, which does nothing else")
 
 
 @dataclass(frozen=True)
@@ -293,6 +304,8 @@ class GlifVaeConfig(SpikingConfig):
         super().check()
         _need(self.threshold < 1, "threshold", self.threshold,
               "a number between 0 and 1 for gated neurons, whose threshold is a sigmoid")
+        _need(self.neurons != "slayer", "neurons", self.neurons,
+              "another for gated neurons, which SLAYER does not have")
         _need(not self.glif.chip_safe or self.glif.parameters == "learned", "parameters",
               self.glif.parameters, "learned with --chip-safe")
 

@@ -42,7 +42,7 @@ CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
 SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
-RESUMABLE = frozenset({"epochs", "device", "threads", "run_dir"})
+RESUMABLE = frozenset({"epochs", "device", "threads", "neurons", "run_dir"})
 """Settings that a resumed run may change: images, their order and the steps stay those of an
 unbroken run. The folder may have moved."""
 PICTURED = 512
@@ -97,6 +97,7 @@ class Trainer:
         if o.limit_batches is not None:
             self.steps = min(self.steps, o.limit_batches)
         self.model = build_model(config.model, stream(config.seed, "init")).to(self.device)
+        self.model.choose_neurons(self.device)
         self.optimizer = make_optimizer(self.model, o)
         self.model.share_batches(self.ranks)
         self.latents = stream(config.seed, "latents")
@@ -335,7 +336,8 @@ class Trainer:
                               without=RESUMABLE)
         if changed:
             raise UserError(f"{last}: its run has {'; '.join(changed)}. --resume takes other "
-                            "--epochs, --device and --threads only; start another --run-dir")
+                            "--epochs, --device, --threads and --neurons only; start another "
+                            "--run-dir")
         return state
 
     def _resume(self, state: dict) -> None:

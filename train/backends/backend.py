@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -95,10 +96,17 @@ class Backend(Protocol):
     (N, C, ...)."""
 
     name: str
-    """As users read it."""
+    """As --neurons takes it."""
 
     def takes(self, current: Tensor, norm: nn.Module | None) -> bool:
         """Whether it runs neurons with this current and norm."""
+
+    def check(self, device: torch.device) -> None:
+        """See that it runs on a device.
+
+        Raises:
+            UserError: it does not; says what is missing.
+        """
 
     def lif(self, current: Tensor, r0: Tensor | None, neurons: LifNeurons, ticks: int | None
             ) -> tuple[Tensor, Tensor]:

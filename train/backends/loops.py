@@ -5,20 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hw_configs.files import UserError
 from train.backends import compiled as kernels
 from train.backends.backend import GlifValues, LifNeurons, Surrogate
 from train.backends.compiled_glif import fire_gated, fire_gated_backward
+from train.backends.rows import from_rows, to_rows
 
 
 class CompiledLoops:
     """train.backends.backend.Backend."""
 
-    name = "compiled loops"
+    name = "compiled"
 
     def takes(self, current: Tensor, norm: nn.Module | None) -> bool:
         """Float32 on the CPU; of norms tdBN, whose sums the loops take themselves."""
         return (current.device.type == "cpu" and current.dtype == torch.float32
-                and (norm is None or hasattr(norm, "scale_and_shift")))
+                and (norm is None or hasattr(norm, "affine")))
+
+    def check(self, device: torch.device) -> None:
+        """As Backend's."""
+        if device.type != "cpu":
+            raise UserError(f"--neurons compiled: loops for the CPU, not for {device.type}; use "
+                            "--neurons triton")
 
     def lif(self, current: Tensor, r0: Tensor | None, neurons: LifNeurons, ticks: int | None
             ) -> tuple[Tensor, Tensor]:
@@ -43,7 +51,7 @@ class _Lif(torch.autograd.Function):
                 neurons: LifNeurons, ticks: int) -> tuple[Tensor, Tensor]:
         currents = to_rows(x)
         channels = currents.shape[2]
-        ctx.neurons, ctx.shape, ctx.norm = neurons, x.shape, None
+        ctx.neurons, ctx.shape, ctx.affine = neurons, x.shape, None
         if gamma is None:
             gain, shift = x.new_ones(channels), x.new_zeros(channels)
         else:
@@ -51,10 +59,8 @@ class _Lif(torch.autograd.Function):
             sums = None
             if neurons.norm.gathers:
                 sums = torch.from_numpy(kernels.channel_sums(flat.numpy()))
-            mean, rstd, gain, batch = neurons.norm.scale_and_shift(sums, len(flat))
-            shift = (beta.detach() - mean * gain).to(x.dtype)
-            gain = gain.to(x.dtype)
-            ctx.norm = mean, rstd, batch
+            ctx.affine = neurons.norm.affine(sums, len(flat))
+            gain, shift = ctx.affine.gain, ctx.affine.shift
         # In grid units membranes are integers.
         grid = ctx.grid = neurons.grid
         before = torch.zeros_like(currents[0]) if r0 is None else to_rows(r0[None])[0] * grid.scale
@@ -78,19 +84,8 @@ class _Lif(torch.autograd.Function):
             (surrogate.shape, surrogate.center, surrogate.width, surrogate.scale),
             neurons.reset_gradient == "through")
         grad_gamma = grad_beta = None
-        if ctx.norm is not None:
-            mean, rstd, batch = ctx.norm
-            first, second = torch.from_numpy(sums)  # of the gradient, and of gradient * x
-            second = (second - mean * first) * rstd  # of gradient * normalised x
-            grad_gamma = (second * neurons.norm.gain).to(gain.dtype)
-            grad_beta = first.clone().to(gain.dtype)
-            q = w = torch.zeros_like(gain)
-            if batch:
-                ranks = neurons.norm.ranks
-                ranks.add_up(first, second)
-                count = currents[..., 0].numel() * ranks.size
-                q = -(gain * rstd * second / count).to(gain.dtype)
-                w = (-gain * first / count - q * mean).to(gain.dtype)
+        if ctx.affine is not None:
+            grad_gamma, grad_beta, q, w = ctx.affine.gradients(*torch.from_numpy(sums))
             channels = len(gain)
             kernels.affine(grad.reshape(-1, channels), currents.reshape(-1, channels).numpy(),
                            gain.numpy(), q.numpy(), w.numpy())
@@ -130,13 +125,3 @@ class _Gated(torch.autograd.Function):
         grad_u0 = None if ctx.fresh else from_rows(carry[None], (1, *ctx.shape[1:]))[0]
         return (from_rows(torch.from_numpy(grad), ctx.shape), grad_u0, None, *of_values[:5],
                 of_values[5:])
-
-
-def to_rows(x: Tensor) -> Tensor:
-    """(T, N, C, ...) as contiguous (T, rows, C), channels last."""
-    return x.movedim(2, -1).contiguous().view(len(x), -1, x.shape[2])
-
-
-def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
-    """Inverse of `to_rows`, without copying."""
-    return rows.view(*shape[:2], *shape[3:], shape[2]).movedim(-1, 2)

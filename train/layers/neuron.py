@@ -11,9 +11,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from train.backends.backend import Grid, LifNeurons, Surrogate
+from train.backends.backend import Backend, Grid, LifNeurons, Surrogate
 from train.backends.choice import backend_for
-from train.layers.slayer import slayer
+from train.backends.lava_dl import slayer
 
 
 class Lif(slayer.neuron.cuba.Neuron):
@@ -33,6 +33,8 @@ class Lif(slayer.neuron.cuba.Neuron):
         super().__init__(threshold=threshold, current_decay=1.0, voltage_decay=1 - keep,
                          scale=scale, norm=None)
         self._surrogate, self.reset_gradient, self.norm = surrogate, reset_gradient, norm
+        self.backend: Backend | None = None
+        """What runs it; None: what fits the current best."""
 
     @property
     def surrogate(self) -> Surrogate:
@@ -64,4 +66,4 @@ class Lif(slayer.neuron.cuba.Neuron):
         """
         norm = self.norm if self.normalises else None
         neurons = LifNeurons(self.grid, self.surrogate, self.reset_gradient, norm)
-        return backend_for(current, norm).lif(current, r0, neurons, ticks)
+        return backend_for(current, norm, self.backend).lif(current, r0, neurons, ticks)
