@@ -3,7 +3,9 @@
 - backend: Backend, LifNeurons, GlifValues, Surrogate, Grid
 - choice: backend_for, choose
 - operators: Operators
-- loops: CompiledLoops
+- loops: CompiledLoops, Kernels
+- triton_blocks: TritonBlocks
+- triton_kernels: fire, fire_backward, fire_gated, fire_gated_backward
 - slayer: Slayer
 - lava_dl: slayer
 - rows: to_rows, from_rows

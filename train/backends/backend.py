@@ -8,6 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+SHAPES = ("rectangle", "triangle", "exponential")
+"""Of `Surrogate`; kernels get the index."""
+
 
 @dataclass(frozen=True)
 class Surrogate:

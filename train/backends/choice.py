@@ -9,11 +9,12 @@ from train.backends.backend import Backend
 from train.backends.loops import CompiledLoops
 from train.backends.operators import Operators
 from train.backends.slayer import Slayer
+from train.backends.triton_blocks import TritonBlocks
 
 BACKENDS: dict[str, Backend] = {
-    b.name: b for b in (CompiledLoops(), Operators(), Slayer())}
+    b.name: b for b in (CompiledLoops(), TritonBlocks(), Operators(), Slayer())}
 """By the name that --neurons takes."""
-AUTOMATIC = ("compiled", "operators")
+AUTOMATIC = ("compiled", "triton", "operators")
 """What --neurons auto takes the first fit of: fastest first, the last takes anything."""
 
 

@@ -1,4 +1,4 @@
-"""lava-dl SLAYER's own dynamics and spike function: in PyTorch on the CPU, its CUDA kernels on a GPU.
+"""lava-dl SLAYER's own dynamics and spike function, on a GPU its CUDA kernels.
 
 What it does differently from the others, it does as SLAYER: the gradient ignores the reset, the
 spike's derivative is the exponential around the threshold, and membranes handed from one call to
@@ -35,8 +35,8 @@ class Slayer:
         if device.type != "cuda":
             return
         if cpp_extension.CUDA_HOME is None:
-            raise UserError("--neurons slayer: SLAYER compiles its CUDA kernels with nvcc, which is "
-                            "not there; install the CUDA toolkit of torch's version "
+            raise UserError("--neurons slayer: SLAYER compiles its CUDA kernels with nvcc, which "
+                            "is not there; install the CUDA toolkit of torch's version "
                             f"({torch.version.cuda}), or use --neurons triton")
         # lava-dl asks for 8.0 on every newer card.
         major, minor = torch.cuda.get_device_capability(device)
