@@ -378,8 +378,9 @@ class OptimConfig:
     """Largest norm of the gradient."""
     limit_batches: int | None = None
     """Stop each epoch after this many steps."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Products of weights and spikes while training; neurons, norms and readout stay float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Products of weights and spikes while training; neurons, norms and readout stay float32. tf32:
+    CUDA rounds the factors to 10 bits."""
 
 
 @dataclass(frozen=True)
@@ -411,6 +412,9 @@ class RunConfig:
     """Where to train."""
     threads: int | None = None
     """CPU threads; default all."""
+    deterministic: bool = False
+    """On CUDA, sum in a fixed order: the very same weights run after run, more slowly. The CPU
+    always does."""
     model: ModelConfig = field(default_factory=FsvaeConfig)
     loss: LossConfig = field(default_factory=SpikingLoss)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -441,6 +445,9 @@ def validate(config: RunConfig) -> None:
     _need(o.clip is None or o.clip > 0, "clip", o.clip, "a positive number")
     _need(not config.model.integer or o.precision == "float32", "precision", o.precision,
           "float32 with integer arithmetic")
+    sampled = getattr(getattr(config.model, "poisson", None), "estimator", None) == "sampled"
+    _need(not (config.deterministic and sampled), "estimator", "sampled", "exact or "
+          "straight-through with --deterministic: CUDA has no deterministic sum of arrivals")
     _need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
     _need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
           "at least 1")

@@ -31,6 +31,8 @@ OLDEST = (7, 0)
 
 def launch(kernel, grid: tuple[int, ...], *arguments, **constants) -> None:
     """The one place where kernels start."""
+    if kernels.INTERPRETED:  # it writes every array back, which autograd must not take for a change
+        arguments = [a.data if isinstance(a, Tensor) else a for a in arguments]
     kernel[grid](*arguments, **constants)
 
 
