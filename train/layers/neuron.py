@@ -50,7 +50,8 @@ class Lif(slayer.neuron.cuba.Neuron):
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         super()._load_from_state_dict(state, prefix, *args)
         if f"{prefix}voltage_decay" in state:
-            self.keep_register = P_SCALE - int(state[f"{prefix}voltage_decay"].round())
+            decay = state[f"{prefix}voltage_decay"].round().clamp(0, P_SCALE)  # as SLAYER reads it
+            self.keep_register = P_SCALE - int(decay)
 
     @cached_property
     def grid(self) -> Grid:
