@@ -25,6 +25,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import tomli
 
 from hw_configs.files import UserError
@@ -72,6 +73,10 @@ def _check(network: Network, where: str) -> None:
             raise UserError(f"{here}: kind {layer.kind!r}, known are {', '.join(KINDS)}")
         if layer.form not in FORMS:
             raise UserError(f"{here}: form {layer.form!r}, known are {', '.join(FORMS)}")
+        if layer.density is not None and not (layer.kind == "dense" and 0 < layer.density <= 1):
+            raise UserError(f"{here}: density {layer.density}, expected above 0 to 1, of kind dense")
+        if layer.replayed and layer.kind != "input":
+            raise UserError(f"{here}: replayed is for inputs, not for kind {layer.kind!r}")
         if layer.state_words < 1:
             raise UserError(f"{here}: state_words {layer.state_words}, expected at least 1")
         if not all(bits in (1, 2, 3, 4, 5, 6, 7, 8) for bits in layer.weight_bits):
@@ -141,8 +146,9 @@ def _describe(program: Program, population: Population, form: str) -> LayerDescr
         layer = kind.layer
         if isinstance(layer.neuron, Glif):
             common["state_words"] = GATED_STATE_WORDS
-        if layer.type == "dense":
-            return LayerDescription(kind="dense", shape=population.shape, **common)
+        if layer.type == "dense":  # its process is Sparse
+            density = round(float(np.count_nonzero(layer.weight) / layer.weight.size), 4)
+            return LayerDescription(kind="dense", shape=population.shape, density=density, **common)
         return LayerDescription(
             kind=layer.type, channels=layer.shape[0], kernel=(layer.kernel,) * 2,
             stride=(layer.stride,) * 2, padding=(layer.padding,) * 2, form=form,

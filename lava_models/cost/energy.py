@@ -24,7 +24,7 @@ or all of it (high).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ from scipy import sparse
 from hw_configs import EnergyConstants, Quantity
 from lava_models.cost.counts import spikes_sent
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.cost.mapper import Fit, LayerFit
+from lava_models.cost.mapper import Fit, LayerFit, convolution_reach
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import CLOCK, build_program
 
@@ -157,16 +157,27 @@ def activity_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, 
 def activity_at_rate(network: Network, fit: Fit, rate: float, timesteps: int) -> Activity:
     """What every core would do if every neuron fired with probability `rate` in every timestep.
 
-    All weights count as synapses: none is known to be zero.
+    Only synapses per core and axon are counted, no matrix is made. Weights count as synapses where
+    the description does not say how many of them are zero.
     """
     book = _Book(fit, 1)
     for layer in network.layers:
         if not layer.on_chip:
             continue
         book.spikes[layer.name] += rate * network.neurons(layer.name) * timesteps
-        for source, reach in _reach(network, layer, book.fits[layer.name]):
-            chips = book.chips_of(source, reach.shape[1]) if source in book.fits else None
-            book.add(layer.name, reach, np.full((1, reach.shape[1]), rate), chips)
+        neurons = book.fits[layer.name].neurons
+        if layer.clocked:
+            book.add_all(CLOCK, layer.name, 1, neurons, rate)
+        if layer.kind in ("conv", "convT"):
+            book.add_convolution(network, layer, rate)
+        for group in network.synapses(layer):
+            if group.pattern is None:
+                book.add_all(group.source, layer.name, group.axons, neurons * group.density, rate)
+            else:
+                reach = _by_core(group.pattern, book.fits[layer.name])
+                chips = book.chips_of(group.source, reach.shape[1]) if (
+                    group.source in book.fits) else None
+                book.add(layer.name, reach, np.full((1, reach.shape[1]), rate), chips)
     return book.close(timesteps)
 
 
@@ -180,11 +191,12 @@ class _Book:
         self.synops = {name: np.zeros((rows, len(la.cores))) for name, la in self.fits.items()}
         self.messages, self.spikes = dict.fromkeys(self.fits, 0.0), dict.fromkeys(self.fits, 0.0)
         self.links = np.zeros((rows, fit.chips, fit.chips))
+        self._cores_per_chip = fit.board.cores_per_chip
 
     def chips_of(self, name: str, neurons: int) -> np.ndarray:
         """The chip of each of a population's neurons."""
         core = self.first[name] + np.resize(self.fits[name].core_of, neurons)
-        return core // self.fit.board.cores_per_chip
+        return core // self._cores_per_chip
 
     def add(self, target: str, reach: np.ndarray, sent: np.ndarray,
             source_chips: np.ndarray | None) -> None:
@@ -193,19 +205,47 @@ class _Book:
         self.messages[target] += float((sent.sum(axis=0) * np.count_nonzero(reach, axis=0)).sum())
         if source_chips is None:
             return
-        chips = (self.first[target] + np.arange(len(reach))) // self.fit.board.cores_per_chip
+        chips = (self.first[target] + np.arange(len(reach))) // self._cores_per_chip
         for to in np.unique(chips):
             reached = reach[chips == to].any(axis=0)
             for of in np.unique(source_chips):
                 if of != to:
                     self.links[:, of, to] += sent[:, reached & (source_chips == of)].sum(axis=1)
 
+    def add_all(self, source: str, target: str, axons: int, synapses: np.ndarray, rate: float
+                ) -> None:
+        """Book `axons` that reach every core, with so many `synapses` (cores,) each."""
+        self.synops[target] += rate * axons * synapses
+        self.messages[target] += rate * axons * len(synapses)
+        if source in self.fits:
+            chips = (self.first[target] + np.arange(len(synapses))) // self._cores_per_chip
+            leave = np.bincount(self.chips_of(source, axons), minlength=self.fit.chips)
+            for to in np.unique(chips):
+                self.links[:, :, to] += rate * np.where(np.arange(len(leave)) == to, 0, leave)
+
+    def add_convolution(self, network: Network, layer: LayerDescription, rate: float) -> None:
+        """Book what a convolution receives, core by core."""
+        source, placed = network.sources(layer)[0], self.fits[layer.name]
+        channels, *size = network.shape(source)
+        to_chip = (self.first[layer.name] + np.arange(len(placed.cores))) // self._cores_per_chip
+        needed = np.zeros((self.fit.chips, *size), bool)
+        for core, reach in enumerate(convolution_reach(network, layer, placed.core_of,
+                                                       len(placed.cores))):
+            self.synops[layer.name][:, core] += rate * channels * reach.sum()
+            self.messages[layer.name] += rate * channels * np.count_nonzero(reach)
+            needed[to_chip[core]] |= reach > 0
+        if source in self.fits:
+            of = self.chips_of(source, channels * math.prod(size)).reshape(channels, *size)
+            for to in np.unique(to_chip):
+                leave = np.bincount(of[:, needed[to]].ravel(), minlength=self.fit.chips)
+                leave[to] = 0
+                self.links[:, :, to] += rate * leave
+
     def close(self, timesteps: int) -> Activity:
         repeat = timesteps / self.rows
         return Activity(tuple(
             LayerActivity(name, layer.part, layer.form,
-                          np.array([core.neurons for core in layer.cores]), self.synops[name],
-                          self.spikes[name], self.messages[name] * repeat)
+                          layer.neurons, self.synops[name], self.spikes[name], self.messages[name] * repeat)
             for name, layer in self.fits.items()), timesteps, self.links)
 
 
@@ -215,45 +255,6 @@ def _by_core(matrix: sparse.csc_matrix, layer: LayerFit) -> np.ndarray:
     key = layer.core_of[matrix.indices].astype(np.int64) * matrix.shape[1] + source
     cores = len(layer.cores)
     return np.bincount(key, minlength=cores * matrix.shape[1]).reshape(cores, -1)
-
-
-def _reach(network: Network, layer: LayerDescription, layer_fit: LayerFit
-           ) -> Iterator[tuple[str, np.ndarray]]:
-    """Synapses per core and source neuron of a described layer, source by source."""
-    neurons = np.array([core.neurons for core in layer_fit.cores])
-    if layer.clocked:
-        yield CLOCK, neurons[:, None]
-    if layer.kind in ("conv", "convT"):
-        yield network.sources(layer)[0], _convolution_reach(network, layer, layer_fit)
-        return
-    for group in network.synapses(layer):
-        if group.pattern is None:
-            yield group.source, np.repeat(neurons[:, None], group.axons, axis=1)
-        else:
-            yield group.source, _by_core(group.pattern, layer_fit)
-
-
-def _convolution_reach(network: Network, layer: LayerDescription, layer_fit: LayerFit
-                       ) -> np.ndarray:
-    shape = network.shape(layer.name)
-    source = network.shape(network.sources(layer)[0])
-    core = layer_fit.core_of.reshape(shape)
-    cores = len(layer_fit.cores)
-    # Channels of each core at each pixel, then what every tap of an input pixel finds there.
-    here = np.stack([(core == i).sum(axis=0) for i in range(cores)])
-    (sy, sx), (py, px) = layer.stride, layer.padding
-    y, x = np.indices(source[1:])
-    reach = np.zeros((cores, *source[1:]), np.int64)
-    for a in range(layer.kernel[0]):
-        for b in range(layer.kernel[1]):
-            if layer.kind == "conv":
-                (oy, ry), (ox, rx) = np.divmod(y + py - a, sy), np.divmod(x + px - b, sx)
-                met = (ry == 0) & (rx == 0)
-            else:
-                oy, ox, met = y * sy - py + a, x * sx - px + b, np.ones(source[1:], bool)
-            met = met & (oy >= 0) & (oy < shape[1]) & (ox >= 0) & (ox < shape[2])
-            reach[:, met] += here[:, oy[met], ox[met]]
-    return np.repeat(reach[:, None], source[0], axis=1).reshape(cores, -1)
 
 
 # --- cost -------------------------------------------------------------------------------------

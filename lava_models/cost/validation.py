@@ -58,7 +58,7 @@ def predict(constants_name: str) -> Estimate:
     for layer in mapped.layers:
         synops = run["synops"].get(layer.name, [0.0] * len(layer.cores))
         layers.append(LayerActivity(
-            layer.name, layer.part, layer.form, np.array([c.neurons for c in layer.cores]),
+            layer.name, layer.part, layer.form, layer.neurons,
             1e9 * np.array([synops]) / run["timesteps"], 0.0, 0.0))
     activity = Activity(tuple(layers), run["timesteps_per_sample"], np.zeros((1, 1, 1)))
     power = mapped.board.chip.static_power_w(without=mapped.network.name)
@@ -107,14 +107,14 @@ def page() -> str:
         "## Cores: the compiler's published tables", "",
         "The mapper's rules were recovered from these very tables: agreement shows that they "
         "hold together, not that they hold elsewhere. Compared per layer: AxonIn, NeuronGr, "
-        "neurons, synapses, AxonMap, cores.", "",
+        "neurons, synapses, AxonMap, AxonMem, cores.", "",
         "| network | layers with a table | cores | published | differences |", "|-|-:|-:|-:|-|"]
     for mapped in published_networks().values():
         network = mapped.network
         tables = sum(layer.published is not None for layer in network.layers)
         lines.append(f"| {network.name} | {tables} | {mapped.cores} | {network.published_cores} | "
                      f"{'; '.join(published_differences(mapped)) or 'none'} |")
-    lines += ["", "AxonMem is not modelled. Tables for microcoded solvers (QP, QUBO), whose "
+    lines += ["", "Tables for microcoded solvers (QP, QUBO), whose "
               "matrices are not public, are not compared. The rules are in "
               "`lava_models/cost/mapper.py`, the tables in `hw_configs/networks`.", ""]
     return "\n".join(lines)

@@ -149,7 +149,7 @@ def test_rate_counts_every_synapse(net_factory):
     net = net_factory()
     ones = {part: tuple(dataclasses.replace(la, weight=np.full_like(la.weight, 2)) for la in
                         getattr(net, part)) for part in ("encoder",)}
-    network = describe(net, "reconstruct", "unrolled")
+    network = describe(dataclasses.replace(net, **ones), "reconstruct", "unrolled")
     mapped = fit(network, load_board("oheogulch"))
     activity = activity_at_rate(network, mapped, 1.0, 3)
     for i, layer in enumerate(ones["encoder"]):
