@@ -5,7 +5,9 @@
 - describe: describe, read_description, to_toml
 - netx: read_network
 - mapper: Fit, LayerFit, fit, published_differences
+- forms: choose_forms, form_of
 - energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
-- estimates: Hardware, Cost, load_hardware, place, cost_of_run, fit_section, energy_section
+- estimates: Hardware, Cost, load_hardware, place, place_described, cost_of_run, cost_at_rate,
+  fit_section, energy_section
 - validation: page
 """

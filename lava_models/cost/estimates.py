@@ -31,6 +31,7 @@ from lava_models.cost.energy import (
     activity_of_run,
     estimate,
 )
+from lava_models.cost.forms import choose_forms, form_of
 from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
 from lava_models.net.layers import Dense, Layer
 from lava_models.net.netfile import NetFile
@@ -121,10 +122,8 @@ def place(network: Network, hardware: Hardware) -> tuple[Fit, Fit | None, str]:
     form = min(wanted, key=lambda f: tried[f].cores)
     best = tried.pop(form)
     if hardware.board is None:
-        boards = [load_board(name) for name in LADDER]
-        on = next((b for b in boards if dataclasses.replace(best, board=b).fits), boards[-1])
-        best = dataclasses.replace(best, board=on)
-        tried = {f: dataclasses.replace(t, board=on) for f, t in tried.items()}
+        best = _on_smallest_board(best)
+        tried = {f: dataclasses.replace(t, board=best.board) for f, t in tried.items()}
     return best, next(iter(tried.values()), None), form
 
 
@@ -136,10 +135,40 @@ def cost_of_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.n
                  lambda on: activity_of_run(net, mode, samples, spikes, pixels, on))
 
 
-def cost_at_rate(network: Network, rate: float, timesteps: int, hardware: Hardware) -> Cost:
+def place_described(network: Network, hardware: Hardware, minimise: str = "cores",
+                    rate: float | None = None, timesteps: int = 1) -> Fit:
+    """Fit a described network in one form of its convolutions: the wanted one, or layer by layer
+    what minimises "cores", or the "time" or "energy" of a sample at an assumed `rate`.
+
+    Raises:
+        UserError: a neuron does not fit a core; a convolution has no such form; no rate is given
+            for time or energy.
+    """
+    if minimise != "cores" and rate is None:
+        raise UserError(f"--minimise {minimise}: needs --rate, spikes per neuron and timestep")
+    board = hardware.board or load_board(LADDER[0])
+
+    def cost(on: Fit) -> tuple[float, float]:
+        activity = activity_at_rate(on.network, on, rate, timesteps)
+        e = estimate(activity, on, hardware.constants[0])
+        if minimise == "energy":
+            return e.total.value, on.cores
+        return e.sample_ms.value, float(sum(layer.synops.max() for layer in activity.layers))
+
+    best = fit(other_form(network, hardware.form), board) if hardware.form else choose_forms(
+        network, board, None if minimise == "cores" else cost)
+    return best if hardware.board else _on_smallest_board(best)
+
+
+def _on_smallest_board(placed: Fit) -> Fit:
+    boards = [load_board(name) for name in LADDER]
+    on = next((b for b in boards if dataclasses.replace(placed, board=b).fits), boards[-1])
+    return dataclasses.replace(placed, board=on)
+
+
+def cost_at_rate(placed: Fit, rate: float, timesteps: int, hardware: Hardware) -> Cost:
     """The cost of a described network at an assumed firing rate per neuron and timestep."""
-    best, other, form = place(network, hardware)
-    return _cost(best, other, form, hardware,
+    return _cost(placed, None, form_of(placed.network), hardware,
                  lambda on: activity_at_rate(on.network, on, rate, timesteps))
 
 

@@ -32,6 +32,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -108,6 +109,10 @@ class Fit:
     network: Network
     board: Board
     layers: tuple[LayerFit, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, LayerFit]:
+        return {layer.name: layer for layer in self.layers}
 
     @property
     def cores(self) -> int:
