@@ -15,8 +15,10 @@ figure of Loihi 2. Every result is an interval.
                               busiest link between two chips)
 
 The time is a lower bound, and therefore the static energy too: congestion of the mesh and host
-input and output are not in it. Its `high` adds the four instead of taking the largest, which is no
-upper bound. Where neurons are placed is not known: cores are taken in the order of the layers, a
+input and output are not in it. Its `high` is the sum of the four instead of the largest, or what
+measured timesteps were as a multiple of the bound, if that is more. What validation finds outside an
+interval widens it: `measured_over_bound` and `measured_over_modelled` (`hw_configs/VALIDATION.md`).
+Where neurons are placed is not known: cores are taken in the order of the layers, a
 message crosses no tile (low), the mean distance in a square of tiles that holds the cores in use,
 or all of it (high).
 """
@@ -265,11 +267,12 @@ def estimate(activity: Activity, fit: Fit, constants: EnergyConstants,
     """Energy and time of a sample.
 
     Args:
-        static_power: of a chip at rest, in W (default: the chip's published readings).
+        static_power: of a chip at rest, in W (default: the published readings of the board, or of
+            all boards where there is none of it).
     """
     timestep, waits = _timestep_us(activity, fit)
     seconds = timestep * (activity.timesteps * 1e-6)
-    power = static_power or fit.board.chip.static_power_w()
+    power = static_power or fit.board.chip.static_power_w(fit.board.name)
     parts: dict[str, Interval] = {}
     kinds = dict.fromkeys(KINDS, Interval(0.0, 0.0, 0.0))
     per_message = (Interval.of(constants.message)
@@ -283,10 +286,19 @@ def estimate(activity: Activity, fit: Fit, constants: EnergyConstants,
             "spikes": Interval.of(constants.spike) * (layer.spikes * 1e-12),
             "messages": per_message * layer.messages,
         }
+        if constants.measured_over_modelled is not None:
+            known = _around_one(constants.measured_over_modelled)
+            own = {kind: value * known for kind, value in own.items()}
         kinds = {kind: kinds[kind] + own[kind] for kind in KINDS}
         parts[layer.part] = total((parts.get(layer.part, Interval(0.0, 0.0, 0.0)), *own.values()))
     return Estimate(constants, timestep, timestep * (activity.timesteps * 1e-3), waits,
                     Interval.of(power) * fit.chips * seconds, kinds, parts)
+
+
+def _around_one(ratio: Quantity) -> Interval:
+    """What a published measurement widens a modelled number by; its nominal stays."""
+    low, high = ratio.interval
+    return Interval(1.0, min(low, 1.0), max(high, 1.0))
 
 
 def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, float]]:
@@ -310,6 +322,8 @@ def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, floa
                             else q.interval[1]).values()), axis=0)
     high = np.sum(list(terms(lambda q: q.interval[1] if q is not timing.link
                              else q.interval[0]).values()), axis=0)
+    if timing.measured_over_bound is not None:
+        high = np.maximum(high, longest * timing.measured_over_bound.interval[1])
     names = np.array(list(nominal))[np.argmax(list(nominal.values()), axis=0)]
     return (Interval(float(longest.mean()), float(low.mean()), float(high.mean())),
             {name: float(np.mean(names == name)) for name in nominal})

@@ -68,11 +68,15 @@ def decoder_forms(fit: dict) -> str:
     return f"{cores(fit)}, {cores(fit['other_form'])}"
 
 
+def _scaled(entry: dict, by: float) -> dict:
+    """An entry in another unit."""
+    return {**entry, **{key: entry[key] * by for key in ("value", "low", "high")}}
+
+
 def facts(record: dict) -> list[tuple[str, str]]:
     """What a reader wants first, as (name, text)."""
     work, target, fit = record["work"], record["target"], record["fit"]
     time, energy = record["time"], record["energy"]
-    step = {k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}
     other = fit["other_form"]
     rows = [
         ("backend", f"{target['backend']} ({target['description']})"),
@@ -95,8 +99,11 @@ def facts(record: dict) -> list[tuple[str, str]]:
             ("decoder", decoder_forms(fit))]
     rows += [
         ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
-         f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),
-        ("chip timestep", f"at least {interval({**time['chip_timestep_us'], **step}, 's')}"),
+         f"{energy['constants']}; static at least {interval(energy['static_j'], 'J')}"),
+        *([("host input", "at least " + interval(_scaled(time["host_input_sample_ms"], 1e-3), "s")
+            + " per sample, beside the chip's own time")] if "host_input_sample_ms" in time else []),
+        ("chip timestep", "at least "
+         + interval(_scaled(time["chip_timestep_us"], 1e-6), "s")),
         ("measured on chip", _measured(record)),
         ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
                       f"({time['host_wall_s']['what']})"),
