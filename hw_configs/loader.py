@@ -292,6 +292,23 @@ class MacConstants:
     mac: Quantity = _in("pJ")
 
 
+@dataclass(frozen=True)
+class QuantisedAnn:
+    """What a quantised network without spikes costs: arithmetic on integers, and memory."""
+
+    name: str
+    checked: str
+    technology: str
+    multiply: Quantity = _in("pJ")
+    """8 by 8 bits."""
+    add: Quantity = _in("pJ")
+    """To the accumulator."""
+    large_memory: Quantity = _in("pJ / 64 bit")
+    """Reading or writing where weights and activations lie."""
+    small_memory: Quantity = _in("pJ / 64 bit")
+    """Reading what lies beside the multiplier."""
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
@@ -342,6 +359,15 @@ def load_mac(name: str = "mac-45nm") -> MacConstants:
         HwConfigError: as in `load_chip`.
     """
     return build(MacConstants, *_read("baselines", name, None))
+
+
+def load_quantised_ann(name: str = "qann-45nm") -> QuantisedAnn:
+    """Load what a quantised network without spikes costs.
+
+    Raises:
+        HwConfigError: as in `load_chip`.
+    """
+    return build(QuantisedAnn, *_read("baselines", name, None))
 
 
 def names(kind: str) -> list[str]:

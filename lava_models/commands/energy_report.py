@@ -135,7 +135,8 @@ def energy_report_command(arguments: list[str]) -> int:
         return _fit(command)
     if any(x is not None for x in (command.rate, command.describe, command.timesteps,
                                    command.minimise)):
-        raise UserError("--rate, --timesteps, --minimise and --describe go with --fit; a run has spikes of its "
+        raise UserError("--rate, --timesteps, --minimise and --describe go with --fit; a run has "
+                        "spikes of its "
                         "own")
     if command.compare is not None:
         return _compare(command)
@@ -323,13 +324,16 @@ def _compare(command: Command) -> int:
 
 def _fit(command: Command) -> int:
     from lava_models.commands.console import make_console
+    from lava_models.cost.ann import work_of_network
     from lava_models.cost.describe import to_toml
     from lava_models.cost.estimates import (
+        break_even_text,
         cost_at_rate,
         energy_section,
         fit_section,
         load_hardware,
         place_described,
+        quantised_ann,
         time_section,
     )
     from lava_models.cost.forms import form_of
@@ -360,6 +364,9 @@ def _fit(command: Command) -> int:
             f"at an assumed {command.rate:g} spikes per neuron and timestep{per_tick}, {timesteps} "
             f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
             f" over all sets of constants\n  timestep at least {interval(step, 's')}")
+        ann = quantised_ann(work_of_network(network, timesteps))["energy_per_sample_j"]
+        console.print(f"  is it worth it: "
+                      f"{break_even_text(energy['dynamic_by_kind_j'], ann, command.rate)}")
     if command.describe is not None:
         shown = dataclasses.replace(best.network, name=network.name)
         with replacing(command.describe) as file:

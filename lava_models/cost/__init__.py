@@ -7,6 +7,7 @@
 - mapper: Fit, LayerFit, fit, published_differences
 - forms: choose_forms, form_of
 - energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
+- ann: AnnWork, work_of_net, work_of_network, ann_energy, break_even
 - estimates: Hardware, Cost, load_hardware, place, place_described, cost_of_run, cost_at_rate,
   fit_section, energy_section
 - validation: page

@@ -74,7 +74,8 @@ def _check(network: Network, where: str) -> None:
         if layer.form not in FORMS:
             raise UserError(f"{here}: form {layer.form!r}, known are {', '.join(FORMS)}")
         if layer.density is not None and not (layer.kind == "dense" and 0 < layer.density <= 1):
-            raise UserError(f"{here}: density {layer.density}, expected above 0 to 1, of kind dense")
+            raise UserError(f"{here}: density {layer.density}, expected above 0 to 1, of a dense "
+                            "layer")
         if layer.replayed and layer.kind != "input":
             raise UserError(f"{here}: replayed is for inputs, not for kind {layer.kind!r}")
         if layer.state_words < 1:

@@ -188,8 +188,8 @@ class Network:
             raise UserError(f"{self.name}: {layer.name}: a transposed convolution from {before} to "
                             f"{(c, h, w)} has no shared-weight form, which needs stride times the "
                             "size; use form = \"unrolled\"")
-        window, low = subpixel(ConvT(np.ones((1, 1, *layer.kernel), np.int32), np.zeros(1, np.int32),
-                                     Lif(0, 1), (1, *before[1:]), s, layer.padding[0],
-                                     layer.output_padding))
+        window, low = subpixel(ConvT(  # of a single channel: only its taps are asked for
+            np.ones((1, 1, *layer.kernel), np.int32), np.zeros(1, np.int32), Lif(0, 1),
+            (1, *before[1:]), s, layer.padding[0], layer.output_padding))
         side = 2 * max(-low, low + window.shape[-1] - 1) + 1
         return (c * s * s, h // s, w // s), (side, side), (1, 1)

@@ -16,8 +16,8 @@ figure of Loihi 2. Every result is an interval.
 
 The time is a lower bound, and therefore the static energy too: congestion of the mesh and host
 input and output are not in it. Its `high` is the sum of the four instead of the largest, or what
-measured timesteps were as a multiple of the bound, if that is more. What validation finds outside an
-interval widens it: `measured_over_bound` and `measured_over_modelled` (`hw_configs/VALIDATION.md`).
+measured timesteps were as a multiple of the bound, if that is more. What validation finds outside
+an interval widens it: `measured_over_bound`, `measured_over_modelled` (`hw_configs/VALIDATION.md`).
 Where neurons are placed is not known: cores are taken in the order of the layers, a
 message crosses no tile (low), the mean distance in a square of tiles that holds the cores in use,
 or all of it (high).
@@ -246,8 +246,8 @@ class _Book:
     def close(self, timesteps: int) -> Activity:
         repeat = timesteps / self.rows
         return Activity(tuple(
-            LayerActivity(name, layer.part, layer.form,
-                          layer.neurons, self.synops[name], self.spikes[name], self.messages[name] * repeat)
+            LayerActivity(name, layer.part, layer.form, layer.neurons, self.synops[name],
+                          self.spikes[name], self.messages[name] * repeat)
             for name, layer in self.fits.items()), timesteps, self.links)
 
 

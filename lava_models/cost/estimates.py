@@ -17,9 +17,11 @@ from hw_configs import (
     load_board,
     load_constants,
     load_mac,
+    load_quantised_ann,
     names,
 )
 from hw_configs.files import UserError
+from lava_models.cost.ann import WEIGHT_BITS, AnnWork, ann_energy, break_even, work_of_net
 from lava_models.cost.describe import describe
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, Network
 from lava_models.cost.energy import (
@@ -39,6 +41,7 @@ from lava_models.net.pretrained import PRETRAINED_COST
 from lava_models.net.synapse import unroll
 
 DEFAULT_CONSTANTS = "loihi1-davies2018"
+QUANTISED_ANN = "ANN of the same layers, bit-matched, memory included"
 LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
 """Boards tried when none is named, small to large."""
 NO_CHIP = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
@@ -50,9 +53,9 @@ ASSUMPTIONS = [
     "one published Loihi 2 run",
     "time is a lower bound (synchronisation, busiest core, busiest link), and static energy with "
     "it: mesh congestion is not modelled; `high` is what measured timesteps were as multiples of it",
-    "intervals contain every public measurement we know (hw_configs/VALIDATION.md), of two networks; "
-    "measured over nominal, the worst were 2.86 in time, 6.91 in static energy (on a board whose "
-    "power at rest was not known), 0.74 in dynamic energy, 4.01 in all",
+    "intervals contain every public measurement we know (hw_configs/VALIDATION.md), of two "
+    "networks; measured over nominal, the worst were 2.86 in time, 6.91 in static energy (on a "
+    "board whose power at rest was not known), 0.74 in dynamic energy, 4.01 in all",
     "cores are taken in the order of the layers; how far messages travel is an interval",
     "the mapper's rules are recovered from published compiler tables; for sparse matrices there is "
     "no table",
@@ -238,8 +241,8 @@ def time_section(cost: Cost, measured: dict | None = None) -> dict:
     if step is not None and any(not layer.on_chip for layer in cost.fit.network.layers):
         section["host_input_sample_ms"] = _modelled(
             Interval.of(step) * (cost.activity.timesteps * 1e-3)) | {
-                "what": "lower bound; what the chip waits for while the host sends its input, beside "
-                        "its own timesteps"}
+                "what": "lower bound; what the chip waits for while the host sends its input, "
+                        "beside its own timesteps"}
     return section
 
 
@@ -337,11 +340,43 @@ def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict, path: Pat
         {"name": "ANN VAE of the same layers, arithmetic only", "multiply_accumulates": count,
          "energy_per_sample_j": _modelled(Interval.of(mac.mac) * (count * 1e-12)),
          "constants": mac.name, "what": f"{mac.technology}; {mac.mac.source}"},
+        quantised_ann(work_of_net(net, mode, count)),
         {"name": "this simulator, CPU", "multiply_accumulates": None, "energy_per_sample_j": cpu,
          "constants": None, "what": "of the host, not of a chip"},
         {"name": "GPU", "multiply_accumulates": None, "energy_per_sample_j": gpu,
          "constants": None, "what": "of the host, not of a chip"},
         *_shipped(net, mode, path)]
+
+
+def quantised_ann(work: AnnWork) -> dict:
+    """The quantised network without spikes, as a row of `baseline_section`."""
+    constants = load_quantised_ann()
+    return {"name": QUANTISED_ANN, "multiply_accumulates": work.macs,
+            "energy_per_sample_j": _modelled(ann_energy(work, constants)),
+            "constants": constants.name,
+            "what": f"{constants.technology}; weights of {WEIGHT_BITS} bits, activations of "
+                    f"{work.activation_bits}; nominal: {work.weights:,} weights and "
+                    f"{work.activations:,} activations each moved once; high: nothing reused"}
+
+
+def break_even_text(dynamic_by_kind: list[dict], ann_j: dict, rate: float) -> str:
+    """Where the spiking network breaks even with the quantised one, in words.
+
+    Args:
+        dynamic_by_kind: as in `energy_section`.
+        ann_j: its energy, modelled.
+        rate: spikes per neuron and tick now (of a description: per timestep).
+    """
+    neurons = sum(kind["value"] for kind in dynamic_by_kind if kind["name"] == "neurons")
+    moving = sum(kind["value"] for kind in dynamic_by_kind) - neurons
+    least, most = (break_even(neurons, moving, ann_j[key]) for key in ("low", "high"))
+    times = (neurons + moving) / ann_j["value"]
+    text = (f"dynamic energy {times:.2g} times that of the quantised ANN (no power at rest in "
+            f"either); at {rate:.3f} spikes per neuron and tick, it breaks even at ")
+    if most == 0:
+        return text + "no rate: neuron updates alone cost more"
+    return text + (f"{least * rate:.4f} if that reuses every word it reads, {most * rate:.4f} if "
+                   "none")
 
 
 def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:

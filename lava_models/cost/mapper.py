@@ -2,8 +2,8 @@
 
 The rules were recovered from the tables the compiler printed in public notebooks; the networks in
 `hw_configs/networks` are those tables, and `published_differences` says where the rules miss them.
-All figures are words of 64 bits. The n channels of a core are held as parts of powers of two, largest
-first (48 = 32 + 16); there are p of them. An input's channels count as one part (3 as one of 4).
+All figures are words of 64 bits. The n channels of a core are held as parts of powers of two,
+largest first (48 = 32 + 16); there are p of them. An input's channels are one part (3 one of 4).
 
     neurons   1 per neuron of stock LIF or sigma-delta (state_words of another)
     NeuronGr  1; p since 2024
@@ -16,9 +16,9 @@ first (48 = 32 + 16); there are p of them. An input's channels count as one part
               0 otherwise
 
 Maps are cut into tiles of x * y * channels. A tile starts whole (x the next power of two) and is
-halved until its neurons fit: x where twice its width is more than its height or that is odd, else y
-(the compiler of 2023 halves x only). Then, while its synapses do not fit, the channels are halved and
-x is doubled.
+halved until its neurons fit: x where twice its width is more than its height or that is odd, else
+y (the compiler of 2023 halves x only). Then, while its synapses do not fit, the channels are halved
+and x is doubled.
 
 A matrix that does not fit one core is split so that every axon fills the largest power of two of
 words that fits; where its source is a convolution into ceil(largest used / limit) parts, and the
@@ -365,7 +365,7 @@ def reach_of_pixels(network: Network, layer: LayerDescription, here: np.ndarray)
 def _add_strided(to: np.ndarray, part: np.ndarray, first: tuple[int, int],
                  stride: tuple[int, int]) -> None:
     """Add `part` at every stride-th place from `first` on; what lies outside is left out."""
-    low = [max(0, -(-(-f) // s)) for f, s in zip(first, stride)]
+    low = [max(0, math.ceil(-f / s)) for f, s in zip(first, stride)]
     high = [min(n, -(-(size - f) // s)) for n, size, f, s in
             zip(part.shape, to.shape, first, stride)]
     if any(b <= a for a, b in zip(low, high)):

@@ -1,9 +1,9 @@
 """The model against what others published: the page `hw_configs/VALIDATION.md`, and its test.
 
-The mapper is compared with the closed compiler's tables, energy and time with the Loihi 2 runs whose
-numbers and activity are both public. A nominal knows nothing of the network it is compared with:
-constants fitted on it are left out, and so is its own power at rest. Intervals do: what a measurement
-was outside of, it has widened.
+The mapper is compared with the closed compiler's tables, energy and time with the Loihi 2 runs
+whose numbers and activity are both public. A nominal knows nothing of the network it is compared
+with: constants fitted on it are left out, and so is its own power at rest. Intervals do: what a
+measurement was outside of, it has widened.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def measured_run(name: str) -> dict:
 
 
 def measured_numbers(run: dict) -> dict[str, float]:
-    """Time of a timestep in us and energies of a sample in uJ, as `predicted_numbers` names them."""
+    """Time of a timestep in us and energies of a sample in uJ."""
     seconds = run["timesteps_per_sample"] * run["timestep_us"] * 1e-6
     static, dynamic = (1e6 * run[f"{kind}_power_w"] * seconds for kind in ("static", "dynamic"))
     return {"time per timestep, us": run["timestep_us"], "static energy per inference, uJ": static,
@@ -119,8 +119,8 @@ def page() -> str:
         "measured / nominal.", "",
         "Nominals know nothing of the network they are compared with: constants are Loihi 1's, or "
         "fitted on another network, and power at rest is that of other networks (where possible on "
-        "the same kind of board). Intervals are widened by these measurements, so that they contain "
-        "every one we know; how far a nominal is off is the ratio.", ""]
+        "the same kind of board). Intervals are widened by these measurements, so that they "
+        "contain every one we know; how far a nominal is off is the ratio.", ""]
     worst: dict[str, float] = {}
     for judge in JUDGES:
         lines += _measured_network(judge, worst)
@@ -143,8 +143,8 @@ def page() -> str:
         tables = sum(layer.published is not None for layer in network.layers)
         lines.append(f"| {network.name} | {tables} | {mapped.cores} | {network.published_cores} | "
                      f"{'; '.join(published_differences(mapped)) or 'none'} |")
-    lines += ["", "Tables for microcoded solvers (QP, QUBO), whose matrices are not public, are not "
-              "compared. The rules are in `lava_models/cost/mapper.py`, the tables in "
+    lines += ["", "Tables for microcoded solvers (QP, QUBO), whose matrices are not public, are "
+              "not compared. The rules are in `lava_models/cost/mapper.py`, the tables in "
               "`hw_configs/networks`.", ""]
     return "\n".join(lines)
 
