@@ -117,7 +117,8 @@ def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program:
             readout=program.readout.phase, steps=run.steps, wall_s=done.wall_s,
             counts=count_program(program, samples, run.counts, None),
             cost=cost_of_netx(net, program, samples, run.counts, hardware),
-            baselines=netx_baselines(net, samples, done.cpu), host=HOST, measured=done.measured,
+            baselines=netx_baselines(net, program.schedule.period, samples, done.cpu), host=HOST,
+            measured=done.measured,
             quality=netx_quality(run.messages), check=done.check, pictures=[RASTER, OUTPUT],
             outputs={name: file_sha256(folder / name)
                      for name in (OUTPUTS, READOUT, RASTER, OUTPUT)})

@@ -15,9 +15,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lava_models.cost.estimates import QUANTISED_ANN, break_even_text
 from lava_models.net.netx_program import MODE as NETX
 from lava_models.report.file_names import file_of
 
+NOT_FIRING = ("clock", "random bits", "input")
+"""Parts whose spikes say nothing about how much a network fires."""
 _COLUMNS = ("layer", "part", "neurons", "synapses", "spikes / sample", "synops / sample",
             "neuron updates / sample", "spikes / neuron and tick")
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
@@ -88,11 +91,26 @@ def _work_facts(work: dict, seed: int) -> list[tuple[str, str]]:
           if work["mode"] == "reconstruct" and work["timesteps_per_tick"] > 1 else [])]
 
 
+def _worth(record: dict) -> str | None:
+    """Beside the quantised ANN, and at which rate that would be even; None in older records."""
+    ann = next((b for b in record["baselines"] if b["name"] == QUANTISED_ANN), None)
+    firing = [la for la in record["layers"] if la["on_chip"] and la["part"] not in NOT_FIRING]
+    if ann is None or not firing:
+        return None
+    ticks = record["work"]["ticks"] * record["work"]["samples"]
+    rate = sum(la["spikes"] for la in firing) / (ticks * sum(la["neurons"] for la in firing))
+    return break_even_text(record["energy"]["dynamic_by_kind_j"], ann["energy_per_sample_j"], rate)
+
+
+def _scaled(entry: dict, by: float) -> dict:
+    """An entry in another unit."""
+    return {**entry, **{key: entry[key] * by for key in ("value", "low", "high")}}
+
+
 def facts(record: dict) -> list[tuple[str, str]]:
     """What a reader wants first, as (name, text)."""
     work, target, fit = record["work"], record["target"], record["fit"]
     time, energy = record["time"], record["energy"]
-    step = {k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}
     other = fit["other_form"]
     rows = [
         ("backend", f"{target['backend']} ({target['description']})"),
@@ -111,8 +129,14 @@ def facts(record: dict) -> list[tuple[str, str]]:
             rows += [("decoder", decoder_forms(fit))]
     rows += [
         ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
-         f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),
-        ("chip timestep", f"at least {interval({**time['chip_timestep_us'], **step}, 's')}"),
+         f"{energy['constants']}; static at least {interval(energy['static_j'], 'J')}"),
+        *([("host input", "at least "
+            + interval(_scaled(time["host_input_sample_ms"], 1e-3), "s")
+            + " per sample, beside the chip's own time")]
+          if "host_input_sample_ms" in time else []),
+        ("chip timestep", "at least "
+         + interval(_scaled(time["chip_timestep_us"], 1e-6), "s")),
+        *([("is it worth it", worth)] if (worth := _worth(record)) else []),
         ("measured on chip", _measured(record)),
         ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
                       f"({time['host_wall_s']['what']})"),
