@@ -365,8 +365,8 @@ def _fit(command: Command) -> int:
             f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
             f" over all sets of constants\n  timestep at least {interval(step, 's')}")
         ann = quantised_ann(work_of_network(network, timesteps))["energy_per_sample_j"]
-        console.print(f"  is it worth it: "
-                      f"{break_even_text(energy['dynamic_by_kind_j'], ann, command.rate)}")
+        console.print("  is it worth it: " + break_even_text(
+            energy["dynamic_by_kind_j"], ann, command.rate, "timestep"))
     if command.describe is not None:
         shown = dataclasses.replace(best.network, name=network.name)
         with replacing(command.describe) as file:
