@@ -14,13 +14,16 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from hw_configs.files import UserError, replacing, run_command
 from lava_models.net.pretrained import PRETRAINED
 from lava_models.report.file_names import file_of
+
+if TYPE_CHECKING:
+    from lava_models.cost.estimates import Cost
 
 
 def main() -> None:
@@ -148,6 +151,7 @@ def energy_report_command(arguments: list[str]) -> int:
 
 def _show(command: Command) -> int:
     from lava_models.commands.console import make_console
+    from lava_models.cost.tables import write_tables
     from lava_models.report.record import read_report, write_report
     from lava_models.report.render import to_terminal
 
@@ -155,8 +159,9 @@ def _show(command: Command) -> int:
     for path in find_reports(command.run):
         record = read_report(path)
         if command.hw or command.constants or command.convolutions:
-            record = _modelled_anew(record, path, command)
+            record, cost = _modelled_anew(record, path, command)
             folder = path.parent / f"for-{_slug(record['fit']['board'])}"
+            write_tables(cost, folder)
         else:
             folder = path.parent
         console.print(f"{path}")
@@ -171,8 +176,8 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
-def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
-    """The record for another board, set of constants or form."""
+def _modelled_anew(record: dict, path: Path, command: Command) -> tuple[dict, Cost]:
+    """The record for another board, set of constants or form, and its cost."""
     from lava_models.cost.counts import load_counts
     from lava_models.cost.estimates import cost_of_run, load_hardware
     from lava_models.net.hdf5 import read_net
@@ -188,8 +193,9 @@ def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
                              _shipped_constants(record, path), form)
     spikes, pixels = load_counts(counts)
     work = record["work"]
-    return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
-                                         pixels, hardware, net.name))
+    cost = cost_of_run(read_net(net), work["mode"], work["samples"], spikes, pixels, hardware,
+                       net.name)
+    return with_cost(record, cost), cost
 
 
 def _shipped_board(record: dict, path: Path) -> str:

@@ -6,9 +6,11 @@
 - netx: read_network
 - mapper: Fit, LayerFit, fit, published_differences
 - forms: choose_forms, form_of
-- energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
+- energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate,
+  timestep_terms
 - ann: AnnWork, work_of_net, work_of_network, ann_energy, break_even
 - estimates: Hardware, Cost, load_hardware, place, place_described, cost_of_run, cost_at_rate,
   fit_section, energy_section
+- tables: TABLES, core_rows, timestep_rows, write_tables
 - validation: page
 """
