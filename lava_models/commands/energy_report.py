@@ -14,13 +14,16 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from hw_configs.files import UserError, check_replaceable, replacing, run_command
 from lava_models.net.pretrained import PRETRAINED
 from lava_models.report.file_names import file_of
+
+if TYPE_CHECKING:
+    from lava_models.cost.estimates import Cost
 
 
 def main() -> None:
@@ -158,6 +161,7 @@ def energy_report_command(arguments: list[str]) -> int:
 
 def _show(command: Command) -> int:
     from lava_models.commands.console import make_console
+    from lava_models.cost.tables import write_tables
     from lava_models.report.record import read_report, write_report
     from lava_models.report.render import to_terminal
 
@@ -165,8 +169,9 @@ def _show(command: Command) -> int:
     for path in find_reports(command.run):
         record = read_report(path)
         if command.hw or command.constants or command.convolutions:
-            record = _modelled_anew(record, path, command)
+            record, cost = _modelled_anew(record, path, command)
             folder = path.parent / f"for-{_slug(record['fit']['board'])}"
+            write_tables(cost, folder)
         else:
             folder = path.parent
         console.print(f"{path}")
@@ -181,8 +186,8 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
-def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
-    """The record for another board, set of constants or form."""
+def _modelled_anew(record: dict, path: Path, command: Command) -> tuple[dict, Cost]:
+    """The record for another board, set of constants or form, and its cost."""
     from lava_models.cost.counts import load_counts
     from lava_models.cost.estimates import cost_of_run, load_hardware
     from lava_models.net.hdf5 import read_net
@@ -199,11 +204,13 @@ def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
     if record["work"]["mode"] == NETX:
         from lava_models.report.netx_recheck import cost_of_netx_record
 
-        return with_cost(record, cost_of_netx_record(record, net, counts, hardware))
+        cost = cost_of_netx_record(record, net, counts, hardware)
+        return with_cost(record, cost), cost
     spikes, pixels = load_counts(counts)
     work = record["work"]
-    return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
-                                         pixels, hardware, net.name))
+    cost = cost_of_run(read_net(net), work["mode"], work["samples"], spikes, pixels, hardware,
+                       net.name)
+    return with_cost(record, cost), cost
 
 
 def _shipped_board(record: dict, path: Path) -> str:
@@ -386,8 +393,8 @@ def _fit(command: Command) -> int:
             f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
             f" over all sets of constants\n  timestep at least {interval(step, 's')}")
         ann = quantised_ann(work_of_network(network, timesteps))["energy_per_sample_j"]
-        console.print(f"  is it worth it: "
-                      f"{break_even_text(energy['dynamic_by_kind_j'], ann, command.rate)}")
+        console.print("  is it worth it: " + break_even_text(
+            energy["dynamic_by_kind_j"], ann, command.rate, "timestep"))
     if command.describe is not None:
         shown = dataclasses.replace(best.network, name=network.name)
         with replacing(command.describe) as file:

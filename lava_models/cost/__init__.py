@@ -9,5 +9,6 @@
 - energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
 - ann: AnnWork, work_of_net, work_of_network, ann_energy, break_even
 - estimates: Hardware, Cost, load_hardware, place, place_described, cost_of_run, fit_section
+- tables: TABLES, core_rows, timestep_rows, write_tables
 - validation: page
 """

@@ -6,9 +6,9 @@ Memory traffic is in it, power at rest is not, so it is held against the spiking
 energy:
 
     arithmetic   multiply-accumulates x (multiply x bits / 8 + add)
-    low, value   and every weight read once, every activation written and read once, in a large
-                 memory
-    high         and every multiply-accumulate reads its weight and activation from a small one
+    low, value   and every weight read once, every activation written and read once, in a large one
+    high         and every multiply-accumulate reads its weight and activation from a small one,
+                 the memories being of 1 MB and 8 kB
 """
 
 from __future__ import annotations

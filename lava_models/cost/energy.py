@@ -311,8 +311,12 @@ def _around_one(ratio: Quantity) -> Interval:
     return Interval(1.0, min(low, 1.0), max(high, 1.0))
 
 
-def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, float]]:
-    """Mean time of a timestep, and what how many of them wait for."""
+def timestep_terms(activity: Activity, fit: Fit, end: int | None = None) -> dict[str, np.ndarray]:
+    """What each timestep waits for, in us: float64 (rows,) per cause.
+
+    Args:
+        end: of the constants' intervals, 0 for the fast one and 1 for the slow (default: nominal).
+    """
     timing = fit.board.chip.timing
     step = timing.step_one_chip if fit.chips == 1 else timing.step_more_chips
     synops = np.max([layer.synops.max(axis=1) for layer in activity.layers], axis=0)
@@ -320,20 +324,23 @@ def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, floa
     links = activity.links.max(axis=(1, 2))
     one = np.ones(len(links))
 
-    def terms(pick) -> dict[str, np.ndarray]:
-        slowest = pick(timing.link)
-        return {"synchronisation": pick(step) * one, "synops": pick(timing.synop) * synops / 1e3,
-                "neurons": pick(timing.neuron_pass) * pick(timing.passes) * neurons / 1e3 * one,
-                "links": links / slowest}
+    def pick(quantity: Quantity, fast_is_high: bool = False) -> float:
+        return quantity.value if end is None else quantity.interval[end ^ fast_is_high]
 
-    nominal = terms(lambda q: q.value)
+    return {"synchronisation": pick(step) * one, "synops": pick(timing.synop) * synops / 1e3,
+            "neurons": pick(timing.neuron_pass) * pick(timing.passes) * neurons / 1e3 * one,
+            "links": links / pick(timing.link, fast_is_high=True)}
+
+
+def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, float]]:
+    """Mean time of a timestep, and what how many of them wait for."""
+    nominal = timestep_terms(activity, fit)
     longest = np.max(list(nominal.values()), axis=0)
-    low = np.max(list(terms(lambda q: q.interval[0] if q is not timing.link
-                            else q.interval[1]).values()), axis=0)
-    high = np.sum(list(terms(lambda q: q.interval[1] if q is not timing.link
-                             else q.interval[0]).values()), axis=0)
-    if timing.measured_over_bound is not None:
-        high = np.maximum(high, longest * timing.measured_over_bound.interval[1])
+    low = np.max(list(timestep_terms(activity, fit, 0).values()), axis=0)
+    high = np.sum(list(timestep_terms(activity, fit, 1).values()), axis=0)
+    known = fit.board.chip.timing.measured_over_bound
+    if known is not None:
+        high = np.maximum(high, longest * known.interval[1])
     names = np.array(list(nominal))[np.argmax(list(nominal.values()), axis=0)]
     return (Interval(float(longest.mean()), float(low.mean()), float(high.mean())),
             {name: float(np.mean(names == name)) for name in nominal})

@@ -63,8 +63,7 @@ ASSUMPTIONS = [
     "no per-operation energy of Loihi 2 is public: constants are Loihi 1's (14 nm), or fitted on "
     "one published Loihi 2 run",
     "time is a lower bound (synchronisation, busiest core, busiest link), and static energy with "
-    "it: mesh congestion is not modelled; `high` is what measured timesteps were as multiples of "
-    "it",
+    "it: mesh congestion is not modelled; `high` is what measured timesteps were, in multiples",
     "intervals contain every public measurement we know (hw_configs/VALIDATION.md), of two "
     "networks; measured over nominal, the worst were 2.86 in time, 6.91 in static energy (on a "
     "board whose power at rest was not known), 0.74 in dynamic energy, 4.01 in all",
@@ -401,20 +400,21 @@ def quantised_ann(work: AnnWork) -> dict:
                     f"{work.activations:,} activations each moved once; high: nothing reused"}
 
 
-def break_even_text(dynamic_by_kind: list[dict], ann_j: dict, rate: float) -> str:
+def break_even_text(dynamic_by_kind: list[dict], ann_j: dict, rate: float,
+                    per: str = "tick") -> str:
     """Where the spiking network breaks even with the quantised one, in words.
 
     Args:
         dynamic_by_kind: as in `energy_section`.
         ann_j: its energy, modelled.
-        rate: spikes per neuron and tick now (of a description: per timestep).
+        rate: spikes per neuron and `per` now.
     """
     neurons = sum(kind["value"] for kind in dynamic_by_kind if kind["name"] == "neurons")
     moving = sum(kind["value"] for kind in dynamic_by_kind) - neurons
     least, most = (break_even(neurons, moving, ann_j[key]) for key in ("low", "high"))
     times = (neurons + moving) / ann_j["value"]
     text = (f"dynamic energy {times:.2g} times that of the quantised ANN (no power at rest in "
-            f"either); at {rate:.3f} spikes per neuron and tick, it breaks even at ")
+            f"either); it fires {rate:.3f} spikes per neuron and {per} and breaks even at ")
     if most == 0:
         return text + "no rate: neuron updates alone cost more"
     return text + (f"{least * rate:.4f} if that reuses every word it reads, {most * rate:.4f} if "

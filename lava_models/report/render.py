@@ -348,9 +348,44 @@ def to_html(record: dict, folder: Path) -> str:
         shares=_shares(record), fit_columns=_FIT_COLUMNS, fits=_with_bars(
             fit_rows(record)[:-1], [la["fullest_core"][la["binds"]]["percent"] or 0
                                     for la in record["fit"]["layers"]], 100.0),
-        fit_total=fit_rows(record)[-1], measured_columns=_MEASURED_COLUMNS,
+        fit_total=fit_rows(record)[-1], chips=_chips(record), limits=_limits(record),
+        measured_columns=_MEASURED_COLUMNS,
         measured=measured_rows(record), baseline_columns=_BASELINE_COLUMNS,
         baselines=baseline_rows(record))
+
+
+def _chips(record: dict) -> list[dict]:
+    """The chips in use as grids of cores: their layer, and how full its fullest core is."""
+    fit, columns = record["fit"], math.ceil(math.sqrt(record["fit"]["cores_per_chip"]))
+    rows = -(-fit["cores_per_chip"] // columns)
+    cores = [(i, layer) for i, layer in enumerate(fit["layers"]) for _ in range(layer["cores"])]
+    chips = []
+    for first in range(0, len(cores), fit["cores_per_chip"]):
+        held = cores[first:first + fit["cores_per_chip"]]
+        chips.append({"columns": columns, "rows": rows, "cores": [
+            {"x": at % columns, "y": at // columns, "color": i % 10,
+             "text": f"core {at}: {layer['name']}, {_fullest(layer)}"}
+            for at, (i, layer) in enumerate(held)]})
+    return chips
+
+
+def _fullest(layer: dict) -> str:
+    used = layer["fullest_core"][layer["binds"]]
+    return f"{layer['binds']} {used['percent'] or 0:.0f} % on its fullest core"
+
+
+def _limits(record: dict) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows): percent of every limit on the fullest core of each layer, and its spikes."""
+    layers = record["fit"]["layers"]
+    columns = list(layers[0]["fullest_core"])
+    spikes = {la["name"]: la["spikes_per_sample"] for la in record["layers"]}
+    rows = []
+    for layer in layers:
+        percents = [layer["fullest_core"].get(c, {}).get("percent") for c in columns]
+        sent = spikes.get(layer["name"])
+        rows.append([layer["name"], *("-" if p is None else f"{p:.1f}" for p in percents),
+                     "-" if sent is None else f"{sent:,.0f}"])
+    return ["layer", *(f"{c}, %" for c in columns), "spikes sent"], rows
 
 
 def _with_bars(rows: list[list[str]], values: list[float], full: float | None = None) -> list[dict]:

@@ -213,22 +213,15 @@ def test_grouped_dilated_convolution_by_hand():
     assert (core.axon_in, core.neuron_groups) == (2, 2)
 
 
-def test_groups_are_sent_only_to_their_cores():
-    """AxonMem before a convolution on several cores along its channels."""
-    def memory(groups: int) -> tuple[int, list[int]]:
-        network = Network("depth", (
-            LayerDescription("in", "input", (1, 16, 16), on_chip=False),
-            LayerDescription("a", "conv", channels=32, kernel=(1, 1)),
-            LayerDescription("b", "conv", channels=32, kernel=(1, 1), groups=groups)))
-        a, b = fit(network, BOARD).layers
-        return len(b.cores), [len(a.cores), *(core.axon_mem for core in a.cores)]
-
-    for groups in (1, 32):
-        cores, (sources, *words) = memory(groups)
-        assert cores == sources > 1
-        # 256 pixels of one part each; to all cores, or to the one with the same channels.
-        assert words == [-(-256 * 32 // sources // (32 // sources)
-                           * (cores if groups == 1 else 1) // 4)] * sources
+@pytest.mark.parametrize("groups", [4, 4096])
+def test_groups_are_sent_only_to_their_cores(groups):
+    """AxonMem of 4 cores of 1,024 channels each: a core sends to a quarter of the next map's."""
+    network = Network("depth", (
+        LayerDescription("in", "input", (1, 3, 1), on_chip=False),
+        LayerDescription("a", "conv", channels=4096, kernel=(1, 1)),
+        LayerDescription("b", "conv", channels=4096, kernel=(1, 1), groups=groups)))
+    a, b = fit(network, BOARD).layers
+    assert [core.axon_mem for core in a.cores] == [math.ceil(3 * (len(b.cores) // 4) / 4)] * 4
 
 
 def test_smallest_board_and_better_form(net_factory):
