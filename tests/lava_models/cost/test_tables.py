@@ -18,7 +18,8 @@ def test_sums_are_the_reports(net_factory, tmp_path):
     run = run_graph(net, "generate", ChipBits.of(net, "generate", 0), 2, lanes=2)
     cost = cost_of_run(net, "generate", 2, run.counts, None, load_hardware())
     write_tables(cost, tmp_path)
-    cores, steps = (list(csv.DictReader((tmp_path / name).open())) for name in TABLES)
+    cores, steps = (list(csv.DictReader((tmp_path / name).read_text().splitlines()))
+                    for name in TABLES)
     assert len(cores) == cost.fit.cores and len(steps) == cost.activity.timesteps
     synops = sum(layer.synops.sum() for layer in cost.activity.layers)
     for rows in (cores, steps):
