@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 MODEL := fsvae
 RUN := runs/demo$(if $(filter-out fsvae,$(MODEL)),-$(MODEL))
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all gpu-check lint clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,11 @@ test: lint
 
 test-all: lint
 	$(PY) -m pytest -q -n 2 -m ""
+
+# For a machine with a CUDA card: all backends on it, then the time of a training step.
+gpu-check: setup
+	$(PY) -m pytest -q tests/train/backends/test_on_a_card.py
+	$(PY) benchmarks/train.py --device cuda --sizes mnist celeba --batch 250
 
 # Style, and which folder may import which (contracts in pyproject.toml).
 lint: setup

@@ -27,7 +27,6 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__)
 
 import torch
 
-from train.backends.choice import only
 from train.backends.compiled import keep_memory
 from train.config import FsvaeConfig, RunConfig, SpikingLoss
 from train.models.fsvae import FSVAE
@@ -63,6 +62,7 @@ def step_of(config: FsvaeConfig, batch: int, device: str) -> Callable[[], None]:
     """A training step of ours on random images."""
     generator = torch.Generator().manual_seed(0)
     model = FSVAE(config, generator).to(device)
+    model.choose_neurons(torch.device(device))
     image = torch.rand(batch, config.image_channels, config.image_size, config.image_size,
                        generator=generator).to(device) * 2 - 1
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-3)
@@ -88,15 +88,6 @@ def in_bfloat16(step: Callable[[], None], device: str) -> Callable[[], None]:
             step()
 
     return low
-
-
-def with_operators(step: Callable[[], None]) -> Callable[[], None]:
-    """The same step with PyTorch's operators in place of the compiled loops."""
-    def slow() -> None:
-        with only("PyTorch operators"):
-            step()
-
-    return slow
 
 
 def peer_step(folder: Path, config: FsvaeConfig, batch: int, device: str) -> Callable[[], None]:
@@ -197,7 +188,8 @@ def main() -> None:
             continue
         if command.peer is not None:
             steps[f"{size}, peer"] = OtherProcess(command.peer, config, batch, device)
-        steps[f"{size}, PyTorch operators"] = with_operators(step_of(config, batch, device))
+        steps[f"{size}, --neurons operators"] = step_of(replace(config, neurons="operators"),
+                                                        batch, device)
         steps[f"{size}, default"] = step_of(config, batch, device)
         steps[f"{size}, bfloat16"] = in_bfloat16(step_of(config, batch, device), device)
     times = time_in_turn(steps, command.rounds, device, console.print)

@@ -78,7 +78,9 @@ def _export(command: Command, arguments: list[str]) -> int:
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
     from train.data import load_images, to_float
+    from train.device import hide_cuda
 
+    hide_cuda()
     console = make_console()
     model, config, state = load_model(command.model)
     if command.data_dir is not None:

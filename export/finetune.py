@@ -122,7 +122,7 @@ def _settings(command: Command, before: RunConfig, run_dir: Path) -> RunConfig:
         base = stored_config(run_dir)
     else:
         base = replace(
-            before, model=replace(before.model, arithmetic="integer"),
+            before, model=replace(before.model, arithmetic="integer", neurons="auto"),
             optim=replace(before.optim, epochs=EPOCHS, limit_batches=None, lr=LR,
                           lr_schedule="cosine", precision="float32"))
     asked = {name: value for name in ("epochs", "limit_batches", "batch_size", "lr")

@@ -81,8 +81,8 @@ class Command:
     config: Path | None = None
     """Settings from a TOML file, over the preset."""
     resume: bool = False
-    """Continue the run in --run-dir, with its own settings; --epochs, --device and --threads may
-    be others."""
+    """Continue the run in --run-dir with its own settings; --epochs, and what runs it (device,
+    threads, neurons), may be others."""
     force: bool = False
     """Write over an existing run; what was made of its model.pt goes with it."""
 

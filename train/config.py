@@ -238,6 +238,9 @@ class SpikingConfig(ModelConfig):
     surrogate_scale: float = 1.0
     """Area under the derivative. SLAYER's own exponential has width 200 V_th and scale 0.1, too
     flat for so many layers."""
+    neurons: Literal["auto", "slayer", "operators", "compiled", "triton"] = "auto"
+    """What runs the neurons in training: auto is triton on CUDA and compiled on the CPU; slayer:
+    lava-dl's own dynamics and CUDA kernels; operators: PyTorch's, anywhere."""
 
     @property
     def dilation(self) -> int:
@@ -272,8 +275,8 @@ class AutoregressiveConfig(SpikingConfig):
     """Candidates of a latent channel that learn from the decoder: the one picked (FSVAE), or all
     k, a k-th each: nearly the same expectation, less noise."""
     posterior: Literal["one_pass", "two_pass"] = "one_pass"
-    """Sampling while training: one stateful pass normalised by running statistics, or the
-    authors' draw-then-repeat, normalised by batch statistics."""
+    """Statistics that normalise the sampled posterior while training: one_pass: the running ones,
+    as in the pass that draws; two_pass: the batch's, as the authors, in a repeat of all ticks."""
 
     @property
     def dilation(self) -> int:
@@ -287,6 +290,11 @@ class AutoregressiveConfig(SpikingConfig):
         _need(self.lag in (1, 2, 4), "lag", self.lag,
               "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
         _positive(self, "latent_gain")
+
+
+SLAYERS_OWN = {"surrogate": "exponential", "surrogate_center": "threshold",
+               "reset_gradient": "ignore", "arithmetic": "float"}
+"""What SLAYER's neurons do and cannot do otherwise."""
 
 
 @dataclass(frozen=True)
@@ -313,6 +321,9 @@ class LifConfig(SpikingConfig):
         _need(1 <= grid < 2**53 and abs(grid - round(grid)) < 1e-9, "state_scale", self.state_scale,
               f"a scale at which the threshold {self.threshold} is a whole number (SLAYER "
               "truncates it)")
+        for name, value in SLAYERS_OWN.items():
+            _need(self.neurons != "slayer" or getattr(self, name) == value, name,
+                  getattr(self, name), f"{value} with --neurons slayer, which does nothing else")
 
 
 @dataclass(frozen=True)
@@ -352,6 +363,8 @@ class GlifVaeConfig(AutoregressiveConfig):
         super().check()
         _need(self.threshold < 1, "threshold", self.threshold,
               "a number between 0 and 1 for gated neurons, whose threshold is a sigmoid")
+        _need(self.neurons != "slayer", "neurons", self.neurons,
+              "another for gated neurons, which SLAYER does not have")
         _need(not self.glif.chip_safe or self.glif.parameters == "learned", "parameters",
               self.glif.parameters, "learned with --chip-safe")
 
@@ -424,8 +437,9 @@ class OptimConfig:
     """Largest norm of the gradient."""
     limit_batches: int | None = None
     """Stop each epoch after this many steps."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Products of weights and spikes while training; neurons, norms and readout stay float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Products of weights and spikes while training; neurons, norms and readout stay float32. tf32:
+    CUDA rounds the factors to 10 bits."""
 
 
 @dataclass(frozen=True)
@@ -457,6 +471,9 @@ class RunConfig:
     """Where to train."""
     threads: int | None = None
     """CPU threads; default all."""
+    deterministic: bool = False
+    """On CUDA, sum in a fixed order: the very same weights run after run, more slowly. The CPU
+    always does."""
     model: ModelConfig = field(default_factory=FsvaeConfig)
     loss: LossConfig = field(default_factory=SpikingLoss)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -487,6 +504,9 @@ def validate(config: RunConfig) -> None:
     _need(o.clip is None or o.clip > 0, "clip", o.clip, "a positive number")
     _need(not config.model.integer or o.precision == "float32", "precision", o.precision,
           "float32 with integer arithmetic")
+    sampled = getattr(getattr(config.model, "poisson", None), "estimator", None) == "sampled"
+    _need(not (config.deterministic and sampled), "estimator", "sampled", "exact or "
+          "straight-through with --deterministic: CUDA has no deterministic sum of arrivals")
     _need(0 < config.validation < 1, "validation", config.validation, "a share between 0 and 1")
     _need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
           "at least 1")

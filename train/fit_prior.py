@@ -1,8 +1,8 @@
 """fit-prior: give a network with rate latents a prior, so that it generates.
 
     train-fsvae --model esvae --dataset mnist --data-dir data
-    fit-prior runs/mnist-0/model.pt           ->  runs/mnist-0/prior.pt
-    export-netx runs/mnist-0/model.pt         takes it along
+    fit-prior runs/esvae-mnist-0/model.pt     ->  runs/esvae-mnist-0/prior.pt
+    export-netx runs/esvae-mnist-0/model.pt   takes it along
 
 A minute or two on a CPU, most of it encoding the training set. An interrupted one leaves what was
 there before.
@@ -31,7 +31,7 @@ class Command:
     """model.pt of train-fsvae --model esvae."""
     groups: int = 16
     """Groups of channels that are drawn one after the other: stages of the generator."""
-    steps: int = 900
+    steps: int = 2000
     """Steps of gradient descent, for each of two orders of the channels."""
     data_dir: Path | None = None
     """Folder of the data set (default: the one it was trained from)."""

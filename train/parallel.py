@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 from torch import Tensor
 
 
@@ -43,10 +42,6 @@ class Ranks:
             dist.all_reduce(flat)
             for t, total in zip(group, flat.split([t.numel() for t in group])):
                 t.copy_(total.view_as(t))
-
-    def total(self, x: Tensor) -> Tensor:
-        """Sum over all ranks, through which gradients flow."""
-        return x if self.size == 1 else dist_nn.all_reduce(x)
 
 
 def from_environment() -> Ranks:

@@ -28,7 +28,7 @@ from train.activity import fan_out, recording, synops
 from train.backends.compiled import keep_memory
 from train.config import OptimConfig, RunConfig
 from train.data import augmentation, load_images, split_validation, to_float
-from train.device import pick_device
+from train.device import pick_device, set_arithmetic
 from train.journal import Journal
 from train.models.base import Model
 from train.models.build import build_model
@@ -40,9 +40,11 @@ from train.streams import stream
 
 CHECKPOINT_EVERY_S = 120.0
 """A killed run loses about this much."""
+LOOK_EVERY_S = 1.0
+"""On CUDA losses are read about so often: reading waits until the device has done all before."""
 SAY_EVERY_S = 20.0
 """Off a terminal, progress is a line every so often."""
-RESUMABLE = frozenset({"epochs", "device", "threads", "run_dir"})
+RESUMABLE = frozenset({"epochs", "device", "threads", "neurons", "run_dir"})
 """Settings that a resumed run may change: images, their order and the steps stay those of an
 unbroken run. The folder may have moved."""
 PICTURED = 512
@@ -56,8 +58,15 @@ def make_optimizer(model: Model, config: OptimConfig) -> torch.optim.Optimizer:
     if undecayed:
         own = [p for p in model.parameters() if p in undecayed]
         groups.append({"params": own, "weight_decay": 0.0})
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adamax
-    return kind(groups, lr=config.lr, weight_decay=config.weight_decay)
+    if config.optimizer == "adamax":
+        return torch.optim.Adamax(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay,
+                             fused=_fuses(model))
+
+
+def _fuses(model: Model) -> bool | None:
+    """Whether the optimiser is one kernel, which also keeps its count of steps on the device."""
+    return True if next(model.parameters()).is_cuda else None
 
 
 class Trainer:
@@ -82,11 +91,13 @@ class Trainer:
         self.ranks = ranks or Ranks()
         self.console = console or Console(soft_wrap=True, quiet=not self.ranks.first)
         self.device = join(self.ranks, pick_device(config.device))
+        set_arithmetic(self.device, config.optim.precision, config.deterministic)
         if self.device.type == "cpu":
             keep_memory()
         images = load_images(config, "train")
         self.training, self.validation = split_validation(
             images, config.validation, stream(config.seed, "split"))
+        self.training = self.training.to(self.device)  # as uint8: little, and then at hand
         o = config.optim
         # A last, smaller batch counts if there is an image for every rank.
         whole, rest = divmod(len(self.training), o.batch_size)
@@ -97,11 +108,16 @@ class Trainer:
         if o.limit_batches is not None:
             self.steps = min(self.steps, o.limit_batches)
         self.model = build_model(config.model, stream(config.seed, "init")).to(self.device)
+        self.model.choose_neurons(self.device)
         self.optimizer = make_optimizer(self.model, o)
         self.model.share_batches(self.ranks)
-        self.latents = stream(config.seed, "latents")
+        self.latents = stream(config.seed, "latents", device=self.device)
         self.epoch = self.step = 0
-        self.sums = [0.0, 0.0, 0.0]
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        """Of total, reconstruction and distance over the epoch's steps."""
+        self.last = torch.zeros_like(self.sums)
+        """Of the last step."""
+        self._order: tuple[int, Tensor] | None = None
         self.metrics: list[dict] = []
         self.best = math.inf
         self.provenance = checkpoint.provenance(command or sys.argv)
@@ -136,7 +152,7 @@ class Trainer:
         """
         self.console.print(self._headline())
         journal = Journal(self.run_dir, self.epoch) if self.ranks.first else None
-        saved = said = time.monotonic()
+        saved = said = looked = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(),
                    TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
                    TextColumn("{task.fields[loss]}"))
@@ -145,18 +161,22 @@ class Trainer:
                 task = progress.add_task(f"epoch {self.epoch + 1}/{self.config.optim.epochs}",
                                          total=self.steps, completed=self.step, loss="")
                 while self.step < self.steps:
-                    loss = self._train_step()
+                    self._train_step()
                     self.step += 1
-                    progress.update(task, completed=self.step, loss=_show(loss))
-                    if not self.console.is_terminal and time.monotonic() - said > SAY_EVERY_S:
-                        said = time.monotonic()  # no bar in a log file: a line now and then
-                        self.console.print(f"  step {self.step}/{self.steps}: {_show(loss)}")
-                    if until(self.epoch, self.step):
+                    now = time.monotonic()
+                    stop, due = until(self.epoch, self.step), now - saved > CHECKPOINT_EVERY_S
+                    if (self.device.type == "cpu" or now - looked > LOOK_EVERY_S or stop or due
+                            or self.step == self.steps):
+                        said_now, looked = _show(self._look()), now
+                        progress.update(task, completed=self.step, loss=said_now)
+                        if not self.console.is_terminal and now - said > SAY_EVERY_S:
+                            said = now  # no bar in a log file: a line now and then
+                            self.console.print(f"  step {self.step}/{self.steps}: {said_now}")
+                    if stop or due:
                         self._save_last()
+                        saved = now
+                    if stop:
                         return
-                    if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                        self._save_last()
-                        saved = time.monotonic()
                 progress.remove_task(task)
                 self._finish_epoch(journal)
         if journal is not None:
@@ -175,7 +195,8 @@ class Trainer:
                 f"device {self.device} (neurons: {self.model.neurons()}"
                 f"{f'; {ranks} ranks' if ranks > 1 else ''}), seed {c.seed}, folder {self.run_dir}")
 
-    def _train_step(self) -> Losses:
+    def _train_step(self) -> None:
+        """One step, without waiting for the device; its losses are in `last` and `sums`."""
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -192,17 +213,25 @@ class Trainer:
         values /= self.ranks.size
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         self.ranks.add_up(values, *gradients)
-        if not torch.isfinite(values[0]):
-            raise UserError(f"the loss is {values[0].item()} at epoch {self.epoch + 1}, step "
-                            f"{self.step + 1}: training diverged; lower --lr. {self.run_dir} "
-                            "keeps the last checkpoint")
         if c.optim.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.optim.clip)
         self.optimizer.step()
-        loss = Losses(*values)
-        for i, value in enumerate(values.tolist()):
-            self.sums[i] += value
-        return loss
+        self.last.copy_(values)
+        self.sums += values
+
+    def _look(self) -> Losses:
+        """The last step's losses as numbers, for which a device is waited for.
+
+        Raises:
+            UserError: they are none any more, or were none at a step since the last look.
+        """
+        numbers = torch.cat([self.last, self.sums]).tolist()
+        wrong = [n for n in (numbers[0], numbers[3]) if not math.isfinite(n)]
+        if wrong:
+            raise UserError(f"the loss is {wrong[0]} at epoch {self.epoch + 1}, step {self.step}: "
+                            f"training diverged; lower --lr. {self.run_dir} keeps the last "
+                            "checkpoint")
+        return Losses(*numbers[:3])
 
     def _forward(self, image: Tensor, generator: Generator, chance: float = 0.0
                  ) -> tuple[object, Tensor | float]:
@@ -234,27 +263,31 @@ class Trainer:
         return self.config.loss.chance(self.epoch / self.config.optim.epochs)
 
     def _batch(self, epoch: int, step: int) -> Tensor:
-        order = torch.randperm(len(self.training),
-                               generator=stream(self.config.seed, "order", epoch))
+        if self._order is None or self._order[0] != epoch:
+            order = torch.randperm(len(self.training),
+                                   generator=stream(self.config.seed, "order", epoch))
+            self._order = epoch, order.to(self.device)
+        order = self._order[1]
         size = self.config.optim.batch_size
-        images = self.training[order[step * size:(step + 1) * size]]
+        images = self.training.index_select(0, order[step * size:(step + 1) * size])
         if augmentation(self.config):
             coin = torch.rand(len(images), generator=stream(self.config.seed, "order", epoch, step))
-            images = torch.where((coin < 0.5)[:, None, None, None], images.flip(-1), images)
-        return to_float(self.ranks.share(images)).to(self.device)
+            heads = (coin < 0.5).to(self.device, non_blocking=True)
+            images = torch.where(heads[:, None, None, None], images.flip(-1), images)
+        return to_float(self.ranks.share(images))
 
     def _finish_epoch(self, journal: Journal | None) -> None:
         if journal is None:  # the first rank does all of this
-            self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
+            self._next_epoch()
             return
-        means = [total / self.steps for total in self.sums]
+        means = [total / self.steps for total in self.sums.tolist()]
         row = {"epoch": self.epoch + 1, "lr": self._learning_rate(),
                **dict(zip(("loss", "reconstruction", "distance"), means))}
         some = to_float(self.validation[:PICTURED]).to(self.device)
         row |= {f"validation_{k}": v for k, v in {
             **self.evaluate(self.validation), **self.model.eval().numbers(some)}.items()}
         self.metrics.append(row)
-        self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
+        self._next_epoch()
         journal.metrics(self.metrics)
         last = self.epoch == self.config.optim.epochs
         if last or self.epoch == 1 or self.epoch % max(1, self.config.optim.epochs // 10) == 0:
@@ -270,6 +303,10 @@ class Trainer:
             f"{row['validation_loss']:.4f} reconstruction {row['validation_reconstruction']:.4f}"
             + (" *" if better else ""))
 
+    def _next_epoch(self) -> None:
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+
     def _best_epoch(self) -> int:
         return min(self.metrics, key=lambda r: r["validation_loss"])["epoch"]
 
@@ -281,14 +318,14 @@ class Trainer:
         stream."""
         self.model.eval()
         generator, size = stream(self.config.seed, "evaluation"), self.config.optim.batch_size
-        sums = [0.0, 0.0, 0.0]
+        sums = torch.zeros_like(self.sums)
         for batch in images.split(size):
             image = to_float(batch).to(self.device)
             output, price = self._forward(image, generator)
             loss = self._losses(output, image, price)
-            for i, value in enumerate((loss.total, loss.reconstruction, loss.distance)):
-                sums[i] += value.item() * len(batch) / len(images)
-        return dict(zip(("loss", "reconstruction", "distance"), sums))
+            sums += torch.stack([loss.total, loss.reconstruction, loss.distance]).double() * (
+                len(batch) / len(images))
+        return dict(zip(("loss", "reconstruction", "distance"), sums.tolist()))
 
     @torch.no_grad()
     def _pictures(self, journal: Journal) -> None:
@@ -311,7 +348,7 @@ class Trainer:
         checkpoint.save(self.run_dir / "checkpoints" / "last.pt", {
             "config": to_dict(self.config), "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "epoch": self.epoch, "step": self.step,
-            "sums": self.sums, "metrics": self.metrics, "best": self.best,
+            "sums": self.sums.tolist(), "metrics": self.metrics, "best": self.best,
             "latents": self.latents.get_state(), "provenance": self.provenance})
 
     def _put_best(self) -> None:
@@ -335,19 +372,28 @@ class Trainer:
                               without=RESUMABLE)
         if changed:
             raise UserError(f"{last}: its run has {'; '.join(changed)}. --resume takes other "
-                            "--epochs, --device and --threads only; start another --run-dir")
+                            "--epochs, --device, --threads and --neurons only; start another "
+                            "--run-dir")
         return state
 
     def _resume(self, state: dict) -> None:
         last = self.run_dir / "checkpoints" / "last.pt"
+        for group in state["optimizer"]["param_groups"]:
+            group["fused"] = _fuses(self.model)  # it may have been on another device
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError):
             raise UserError(f"{last}: does not fit these settings; --resume keeps the model as it "
                             "was, start another --run-dir for a different one") from None
-        self.latents.set_state(state["latents"])
-        self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.sums += torch.tensor(state["sums"], dtype=torch.float64)
+        if len(state["latents"]) == len(self.latents.get_state()):
+            self.latents.set_state(state["latents"])
+        else:  # a CPU and a CUDA card do not draw the same numbers
+            self.latents = stream(self.config.seed, "latents", self.epoch, self.step,
+                                  device=self.device)
+            self.console.print("it ran on another kind of device: latents are other draws now")
         self.metrics, self.best = state["metrics"], state["best"]
         if checkpoint.STARTED_FROM in state["provenance"]:
             self.provenance[checkpoint.STARTED_FROM] = state["provenance"][checkpoint.STARTED_FROM]
@@ -357,5 +403,5 @@ class Trainer:
 
 
 def _show(loss: Losses) -> str:
-    return (f"loss {loss.total.item():.4f} reconstruction {loss.reconstruction.item():.4f} "
-            f"distance {loss.distance.item():.5f}")
+    return (f"loss {loss.total:.4f} reconstruction {loss.reconstruction:.4f} "
+            f"distance {loss.distance:.5f}")

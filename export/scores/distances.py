@@ -112,9 +112,11 @@ class Inception:
         features: (N, 3, H, W) uint8 -> (N, d).
         logits: (N, 3, H, W) uint8 -> (N, classes).
         reference: the test set.
+        device: where they run.
     """
 
-    def __init__(self, features: nn.Module, logits: nn.Module, reference: Tensor) -> None:
+    def __init__(self, features: nn.Module, logits: nn.Module, reference: Tensor,
+                 device: torch.device | str = "cpu") -> None:
         from torchmetrics.image.fid import FrechetInceptionDistance
         from torchmetrics.image.inception import InceptionScore as Score
 
@@ -122,11 +124,14 @@ class Inception:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it keeps the logits: 20 MB
             self._score = Score(feature=logits, splits=10)
+        self._device = device
+        self._fid, self._score = self._fid.to(device), self._score.to(device)
         for batch in reference.split(256):
-            self._fid.update(_to_rgb(batch), real=True)
+            self._fid.update(_to_rgb(batch).to(device), real=True)
 
     @classmethod
-    def from_weights(cls, path: Path, reference: Tensor) -> "Inception":
+    def from_weights(cls, path: Path, reference: Tensor, device: torch.device | str = "cpu"
+                     ) -> "Inception":
         """With torch-fidelity's Inception v3 (`weights-inception-2015-12-05-6726825d.pth`).
 
         Raises:
@@ -145,14 +150,14 @@ class Inception:
         except Exception as error:  # whatever unpickling a stranger's file raises
             raise UserError(f"{path}: not torch-fidelity's Inception v3 weights "
                             f"({type(error).__name__})") from None
-        return cls(*networks, reference)
+        return cls(*networks, reference, device)
 
     def score(self, images: Tensor) -> InceptionScore:
         """Scores of generated images."""
         self._fid.reset()  # keeps the reference
         self._score.reset()
         for batch in images.split(256):
-            pixels = _to_rgb(batch)
+            pixels = _to_rgb(batch).to(self._device)
             self._fid.update(pixels, real=False)
             self._score.update(pixels)
         # torchmetrics shuffles with torch's global generator: give it one of its own.

@@ -61,7 +61,8 @@ class Command:
     seeds: int = 3
     """Latent seeds: every score is a mean and a standard deviation over so many repetitions."""
     device: str = "cpu"
-    """Where PyTorch's forms run: cpu or cuda. Their energy is read there, if there is a meter."""
+    """Where PyTorch's forms and the scorers run: cpu or cuda. The forms' energy is read there, if
+    there is a meter."""
     out: Path | None = None
     """Where scores.json, scores.md and pictures go (default: scores/ beside the first model)."""
 
@@ -123,7 +124,7 @@ def _score(command: Command, arguments: list[str]) -> int:
     check_writable(out)
     data = replace(first, data_dir=command.data_dir or first.data_dir)
     test = to_float(load_images(data, "test", command.images))
-    scorers = _scorers(command, test)
+    scorers = _scorers(command, test, device)
     console.print(f"scoring on {first.dataset}: {len(test)} test images, {command.samples} "
                   f"generated, each with latent seed{'s' * (command.seeds > 1)} "
                   f"{', '.join(map(str, _seeds(command)))}")
@@ -158,16 +159,17 @@ def _seeds(command: Command) -> list[int]:
     return list(range(command.seed, command.seed + command.seeds))
 
 
-def _scorers(command: Command, test: Tensor) -> tuple[Frechet | None, Inception | None]:
+def _scorers(command: Command, test: Tensor, device: torch.device
+             ) -> tuple[Frechet | None, Inception | None]:
     """What compares generated images with the test images, as far as its weights were named."""
     from export.scores.autoencoder import load_autoencoder
     from export.scores.distances import Frechet, Inception
 
     frechet = inception = None
     if command.autoencoder is not None:
-        frechet = Frechet(load_autoencoder(command.autoencoder), test)
+        frechet = Frechet(load_autoencoder(command.autoencoder).to(device), test)
     if command.inception is not None:
-        inception = Inception.from_weights(command.inception, test)
+        inception = Inception.from_weights(command.inception, test, device)
     return frechet, inception
 
 

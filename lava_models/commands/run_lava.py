@@ -21,9 +21,7 @@ from hw_configs.files import UserError, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
 from lava_models.commands.run_netx import NetxCommand, run_netx
 from lava_models.commands.run_sim import run_sim
-from lava_models.net.pretrained import PRETRAINED
-
-PRETRAINED_RUNS = Path("runs") / "pretrained-mnist"
+from lava_models.net.pretrained import NETWORKS
 
 
 def main() -> None:
@@ -36,8 +34,8 @@ class Command:
     """Run a model.net, or any other NetX file, as a Lava process graph; report what it did."""
 
     net: Annotated[Path | None, tyro.conf.Positional] = None
-    """model.net of export-netx (default: the MNIST network that comes with this package), or any
-    NetX file, with --input."""
+    """model.net of export-netx; or a network that comes with this package, by its name: mnist
+    (default), mnist-rate, fashion-rate; or any NetX file, with --input."""
     backend: Literal["sim", "loihi2"] = "sim"
     """sim: Lava's CPU simulator. loihi2: a chip, needs Intel's Loihi extension."""
     mode: Literal["generate", "reconstruct"] = "generate"
@@ -68,8 +66,8 @@ class Command:
     """Energy constants of the report's headline: a name (loihi1-davies2018, loihi1-sanafe,
     loihi2-pilotnet-lif, ...) or a TOML file (default: loihi1-davies2018)."""
     out: Path | None = None
-    """Where results go (default: a folder named after the mode, beside model.net; for the network
-    that comes with the package, in runs/pretrained-mnist)."""
+    """Where results go (default: a folder named after the mode, beside model.net; for a network
+    that comes with the package, in runs/pretrained-NAME)."""
     force: bool = False
     """Write over earlier results in that folder."""
     check: bool = True
@@ -85,11 +83,7 @@ def run_lava_command(arguments: list[str]) -> int:
         UserError: whatever is wrong with the input, in one line.
     """
     command = tyro.cli(Command, args=arguments, prog="run-lava")
-    beside = PRETRAINED_RUNS
-    if command.net is None:
-        command = replace(command, net=PRETRAINED)
-    else:
-        beside = command.net.parent
+    command, beside = _named(command)
     if command.samples is not None and command.samples < 1:
         raise UserError(f"--samples {command.samples}: expected at least 1")
     if command.seed < 0:
@@ -141,6 +135,14 @@ def run_lava_command(arguments: list[str]) -> int:
                             "name a data set with --dataset")
     run = run_loihi if on_chip else run_sim
     return run(command, arguments, net, out, dataset, hardware)
+
+
+def _named(command: Command) -> tuple[Command, Path]:
+    """The command with the path of its network, and the folder in which results go by default."""
+    name = "mnist" if command.net is None else str(command.net)
+    if name in NETWORKS and not Path(name).is_file():
+        return replace(command, net=NETWORKS[name]), Path("runs") / f"pretrained-{name}"
+    return command, command.net.parent
 
 
 def _is_other_netx(path: Path, has_input: bool) -> bool:

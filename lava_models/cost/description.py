@@ -34,8 +34,8 @@ class LayerDescription:
     name: str
     kind: str
     """input, dense, conv, convT; selection, random_bits and clock for latents drawn on the chip;
-    one_to_one for what holds them: source neuron i reaches neuron i mod n, a single one all, of
-    random_bits the last n bits."""
+    one_to_one for what holds them: source neuron i reaches neuron i mod n; a clock's reach all
+    together, and of random_bits those that are held reach as many as there are."""
     shape: tuple[int, ...] = ()
     """(neurons,), or (C, H, W). Follows from the rest for conv, convT, selection, random_bits."""
     sources: tuple[str, ...] | None = None
@@ -178,12 +178,13 @@ class Network:
         return Ring(layer.latent * layer.random_bits + layer.held_bits)
 
     def _one_to_one(self, layer: LayerDescription, source: str) -> sparse.csc_matrix:
-        n, size = self.neurons(layer.name), self.neurons(source)
+        n, size, of = self.neurons(layer.name), self.neurons(source), self.by_name[source]
         targets, sources = np.arange(n), np.zeros(n, np.int64)
-        if self.by_name[source].kind == "random_bits":  # `either` and `both` of each
+        if of.kind == "random_bits":  # `either` and `both` of each
+            held = targets % of.held_bits - of.held_bits
+            sources = np.concatenate([end + held for end in (size // 2, size)])
             targets = np.tile(targets, 2)
-            sources = np.concatenate([np.arange(end - n, end) for end in (size // 2, size)])
-        elif size > 1:
+        elif of.kind != "clock":
             sources = np.arange(size)
             targets = sources % n
         return sparse.csc_matrix((np.ones(len(targets), np.int32), (targets, sources)), (n, size))

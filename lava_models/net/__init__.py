@@ -17,5 +17,5 @@
 - netx_program: build_netx_program
 - fields: Field, Reader
 - hdf5: read_net, write_net, says_model_net, content_sha256
-- pretrained: PRETRAINED, PRETRAINED_COST
+- pretrained: NETWORKS, PRETRAINED, PRETRAINED_COST
 """

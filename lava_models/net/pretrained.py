@@ -1,11 +1,16 @@
-"""The network that comes with the package, and what is known of it. Its card: the README.md beside
-it."""
+"""The networks that come with the package, and what is known of them. Their cards: the README.md
+beside them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained" / "mnist.net"
+FOLDER = Path(__file__).parents[1] / "pretrained"
+NETWORKS = {name: FOLDER / f"{name}.net" for name in ("mnist", "mnist-rate", "fashion-rate")}
+"""By the name that run-lava takes: the Fully Spiking VAE of MNIST, and networks with rate latents
+of MNIST and Fashion-MNIST."""
+PRETRAINED = NETWORKS["mnist"]
+"""What runs where nothing is named."""
 PRETRAINED_COST = PRETRAINED.with_name("cost.json")
 """What it takes: the counts and energies of its row in score-fsvae's record,
 tests/export/scores/test_score.py holds them together."""

@@ -175,7 +175,7 @@ class _Builder:
         if self.net.loops:
             ticks.append(self._silencers())
         for name, of in ((LOAD, Gates), (CLEAR, Latches)):
-            ticks += [self._once(_beside(name, p), p.phase - 1) for p in waves
+            ticks += [self._once(_beside(name, p), p.phase - 1, name) for p in waves
                       if isinstance(p.kind, of)]
         populations = (*host, *waves, *ring, *ticks)
         return Program(self.mode, populations, tuple(self._connections(populations)),
@@ -216,7 +216,8 @@ class _Builder:
             stage = int(name.split(".")[1])
             for store, kind, early in ((GATES, Gates(stage), 2), (LATCHES, Latches(), 1)):
                 yield Population(f"{store}.{stage}", "latent", kind, (net.rate.prior_bits,),
-                                 phase - early, row=store)
+                                 phase - early, row=store,
+                                 compiled=GATES if store == GATES else "")
         layer = self.layers[name]
         held = None
         if name == self.order[0] and self.held is not None:
@@ -248,12 +249,12 @@ class _Builder:
         return Population(SILENCE, CLOCK, TickNeurons(fires, self.schedule.period),
                           (self.last_ticks,), self.schedule.phases[DRAW] - 1, row=CLOCK)
 
-    def _once(self, name: str, phase: int) -> Population:
+    def _once(self, name: str, phase: int, compiled: str) -> Population:
         """A tick neuron that fires once a sample."""
         fires = np.zeros((self.net.ticks, 1), bool)
         fires[0] = True
         return Population(name, CLOCK, TickNeurons(fires, self.schedule.period), (1,), phase,
-                          row=CLOCK)
+                          row=CLOCK, compiled=compiled)
 
     # --- connections ---
 

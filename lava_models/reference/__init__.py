@@ -1,6 +1,6 @@
 """What does a network mean? The integer reference, which every other way to run it must equal.
 
-- simulator: Reference, LayerCell, DrawCell, Result, encode_images, decode_images
+- simulator: Reference, LayerCell, DrawCell, GateCell, Result, encode_images, decode_images
 - neurons: LifNeurons, GlifNeurons, make_neurons
 - sums: Sums, make_sums
 - rule30: ChipBits

@@ -11,10 +11,12 @@ import torch
 from export.cli import export_command
 from export.finetune import finetune_command
 from export.scores.score import score_command
+from hw_configs.files import UserError
 from lava_models import ChipBits, Reference, encode_images, read_net
 from train.checkpoint import load_model
 from train.cli import train_command
 from train.data import load_images, to_float
+from train.fit_prior import fit_prior_command
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,24 @@ def test_finetuned_integers_are_the_file_s(rate_run):
     spikes = Reference(net, "reconstruct").run_samples(
         ChipBits.of(net, "reconstruct", 0), 0, 20, encode_images(net, images.numpy())).spikes
     assert np.array_equal(spikes["encoder.2"], mine) and mine.any()
+
+
+def test_with_a_prior_it_generates(rate_run, tmp_path):
+    """The file takes the fitted prior along; float model and chip draw codes of the same law."""
+    (tmp_path / "model.pt").write_bytes((rate_run / "model.pt").read_bytes())
+    assert fit_prior_command([str(tmp_path / "model.pt"), "--groups", "4"]) == 0
+    assert export_command([str(tmp_path / "model.pt"), "--images", "64", "--prove", "2"]) == 0
+    net, (model, _, _) = read_net(tmp_path / "model.net"), load_model(tmp_path / "model.pt")
+    assert net.modes == ("reconstruct", "generate") and len(net.prior) == 5
+    count = 1500
+    z = Reference(net, "generate").run_samples(
+        ChipBits.of(net, "generate", 1), 0, count).spikes["selection"]
+    assert (z == z[:, :1]).all(), "a drawn code is 0 or 1 at all ticks"
+    drawn = model.fitted.rates(count, torch.Generator().manual_seed(1)).numpy()
+    spread = 4.5 * np.sqrt(2 * 0.25 / count)
+    assert np.abs(z[:, 0].mean(axis=0) - drawn.mean(axis=0)).max() < spread
+    both = np.abs(np.corrcoef(z[:, 0].T) - np.corrcoef(drawn.T))
+    assert np.nanmax(both) < 0.2
+    (tmp_path / "model.pt").write_bytes((tmp_path / "model.pt").read_bytes() + b" ")
+    with pytest.raises(UserError, match="prior.pt: was fitted to another model.pt"):
+        load_model(tmp_path / "model.pt")

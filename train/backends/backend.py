@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
+
+SHAPES = ("rectangle", "triangle", "exponential")
+"""Of `Surrogate`; kernels get the index."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,17 @@ class Backend(Protocol):
     (N, C, ...)."""
 
     name: str
-    """As users read it."""
+    """As --neurons takes it."""
 
     def takes(self, current: Tensor, norm: nn.Module | None) -> bool:
         """Whether it runs neurons with this current and norm."""
+
+    def check(self, device: torch.device) -> None:
+        """See that it runs on a device.
+
+        Raises:
+            UserError: it does not; says what is missing.
+        """
 
     def lif(self, current: Tensor, r0: Tensor | None, neurons: LifNeurons, ticks: int | None
             ) -> tuple[Tensor, Tensor]:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+import torch
 from torch import Tensor, nn
 
 from train.backends.backend import Backend
 from train.backends.loops import CompiledLoops
 from train.backends.operators import Operators
+from train.backends.slayer import Slayer
+from train.backends.triton_blocks import TritonBlocks
 
-BACKENDS: tuple[Backend, ...] = (CompiledLoops(), Operators())
-"""Fastest first; the last takes anything."""
-_allowed = BACKENDS
+BACKENDS: dict[str, Backend] = {
+    b.name: b for b in (CompiledLoops(), TritonBlocks(), Operators(), Slayer())}
+"""By the name that --neurons takes."""
+AUTOMATIC = ("compiled", "triton", "operators")
+"""What --neurons auto takes the first fit of: fastest first, the last takes anything."""
 
 
-def backend_for(current: Tensor, norm: nn.Module | None = None) -> Backend:
-    """The first backend that takes this current and norm."""
-    return next(backend for backend in _allowed if backend.takes(current, norm))
+def backend_for(current: Tensor, norm: nn.Module | None = None, chosen: Backend | None = None
+                ) -> Backend:
+    """`chosen`, or the first automatic backend that takes this current and norm."""
+    if chosen is not None:
+        return chosen
+    return next(BACKENDS[name] for name in AUTOMATIC if BACKENDS[name].takes(current, norm))
 
 
-@contextmanager
-def only(name: str) -> Iterator[None]:
-    """Inside, that backend alone: to compare one with another.
+def choose(name: str, device: torch.device) -> Backend | None:
+    """What --neurons `name` means on a device; None for auto, which every current decides.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: that backend does not run there.
     """
-    global _allowed
-    chosen = tuple(backend for backend in BACKENDS if backend.name == name)
-    if not chosen:
-        raise ValueError(f"backend {name!r}, known are {[b.name for b in BACKENDS]}")
-    before, _allowed = _allowed, chosen
-    try:
-        yield
-    finally:
-        _allowed = before
+    if name == "auto":
+        return None
+    BACKENDS[name].check(device)
+    return BACKENDS[name]

@@ -23,10 +23,10 @@ import numba
 import numpy as np
 import torch
 
+from train.backends.backend import SHAPES
+
 BLOCK = 4096
 """Neurons a kernel takes at a time: all their ticks stay in the second cache."""
-SHAPES = ("rectangle", "triangle", "exponential")
-"""Of train.backends.backend.Surrogate; kernels get the index."""
 SERIAL = 1 << 16
 """Below so many values threads cost more than they bring."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.backends.compiled import SHAPES, flat_rows, jit, share_rows, slope_of, tile
+from train.backends.backend import SHAPES
+from train.backends.compiled import flat_rows, jit, share_rows, slope_of, tile
 
 
 def fire_gated(x: np.ndarray, u: np.ndarray, keep: np.ndarray, leak: np.ndarray,

@@ -13,11 +13,14 @@ from train.backends.backend import GlifValues, LifNeurons, Surrogate
 class Operators:
     """train.backends.backend.Backend."""
 
-    name = "PyTorch operators"
+    name = "operators"
 
     def takes(self, current: Tensor, norm: nn.Module | None) -> bool:
         """Anything."""
         return True
+
+    def check(self, device: torch.device) -> None:
+        """As Backend's: it runs anywhere."""
 
     def lif(self, current: Tensor, r0: Tensor | None, neurons: LifNeurons, ticks: int | None
             ) -> tuple[Tensor, Tensor]:

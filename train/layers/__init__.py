@@ -5,5 +5,4 @@
 - glif: Glif
 - integers: IntegerLif
 - norm: TdBN
-- slayer: slayer
 """

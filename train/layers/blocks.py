@@ -11,10 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hw_configs.files import UserError
+from train.backends.lava_dl import slayer
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
 from train.layers.neuron import Lif
-from train.layers.slayer import slayer
+
+
+def product_type(x: Tensor) -> torch.dtype:
+    """Of products of x: that of autocast where it is on."""
+    if x.is_cuda and torch.is_autocast_enabled():
+        return torch.get_autocast_gpu_dtype()
+    if x.device.type == "cpu" and torch.is_autocast_cpu_enabled():
+        return torch.get_autocast_cpu_dtype()
+    return x.dtype
 
 
 class _TimeFirst:
@@ -27,16 +37,27 @@ class _TimeFirst:
     out_axis = 0
     """The weight's axis of output channels."""
 
-    def current(self, x: Tensor) -> Tensor:
+    def synapses(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as products take them: those of integer arithmetic folded and rounded,
+        and under autocast, where no gradient needs them wide, in its type."""
+        weight, bias = self.weight, None
+        if isinstance(self.neuron, IntegerLif):
+            weight, bias = self.neuron.integers(weight, None, self.out_axis)
+        if not torch.is_grad_enabled():
+            weight = weight.to(product_type(weight))
+        return weight, bias
+
+    def current(self, x: Tensor, synapses: tuple[Tensor, Tensor | None] | None = None) -> Tensor:
         """Synaptic currents (T, N, ...) of inputs (T, N, ...).
 
         Under autocast the products are taken in its type: spikes are exact in bfloat16, weights
         and sums are rounded to 8 bits. Everything after them is float32. With integer arithmetic
         they are integers below 2^24, which float32 holds; the bias is in them.
+
+        Args:
+            synapses: what `synapses()` gave, for a pass that takes it many times.
         """
-        weight, bias = self.weight, None
-        if isinstance(self.neuron, IntegerLif):
-            weight, bias = self.neuron.integers(weight, None, self.out_axis)
+        weight, bias = self.synapses() if synapses is None else synapses
         y = self.synapse2d(x.flatten(0, 1), weight).float()
         if bias is not None:
             y = y + bias.view(-1, *[1] * (y.ndim - 2))
@@ -50,6 +71,15 @@ class _TimeFirst:
     def forward(self, x: Tensor) -> Tensor:
         return self.neuron(self.current(x))[0]
 
+    def export_hdf5(self, handle) -> None:
+        """SLAYER's, which a block of ours does not have: its weights are floats, its norm apart.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("export_hdf5: exports layer by layer what has no integers yet; "
+                        "export-netx model.pt writes the whole network in the same format, proven")
+
 
 _SLAYER_NEURON = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.0}
 """Parameters for the neuron that SLAYER's constructors build and ours then replaces."""
@@ -62,11 +92,6 @@ class Dense(_TimeFirst, slayer.block.cuba.Dense):
         super().__init__(_SLAYER_NEURON, inputs, outputs, delay_shift=False,
                          pre_hook_fx=None)
         self.neuron = neuron
-
-    def step(self, x: Tensor, r):
-        """One tick: inputs (N, in) and the neurons' state or None -> spikes (N, out), state."""
-        spikes, r = self.neuron(self.current(x[None]), r)
-        return spikes[0], r
 
     @property
     def weight(self) -> Tensor:

@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from train.backends.backend import GlifValues, Surrogate
+from train.backends.backend import Backend, GlifValues, Surrogate
 from train.backends.choice import backend_for
 from train.config import GlifConfig
 from train.layers.norm import TdBN
@@ -48,6 +48,8 @@ class Glif(torch.nn.Module):
         super().__init__()
         self.channels, self.ticks, self.config = channels, ticks, config
         self.surrogate, self.norm = surrogate, norm
+        self.backend: Backend | None = None
+        """What runs it; None: what fits the current best."""
         start = {"tau": keep, "threshold": threshold, "leak": threshold / 8,
                  "reset": threshold, "conductance": 0.5}
         self.fixed: dict[str, float] = {}
@@ -111,5 +113,5 @@ class Glif(torch.nn.Module):
         count = ticks or len(current)
         v = self.values()
         v = replace(v, gain=v.gain[done:done + count])
-        spikes, u = backend_for(current).gated(current, u, v, self.surrogate)
+        spikes, u = backend_for(current, chosen=self.backend).gated(current, u, v, self.surrogate)
         return spikes, (u, done + count)

@@ -52,19 +52,26 @@ class IntegerLif(Lif):
         self.dilation = dilation
         self.register_buffer("weight_scale", torch.zeros((), dtype=torch.float64))
         self.register_buffer("input_max", torch.ones((), dtype=torch.float64))
+        self._scale = 0.0
 
     def set_scale(self, weight_scale: float, input_max: float = 1.0) -> None:
         """Fix the layer's integers."""
         self.weight_scale.fill_(weight_scale)
         self.input_max.fill_(input_max)
+        self._scale = weight_scale * input_max
 
-    normalises = False
-    """tdBN is in the weights."""
+    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
+        super()._load_from_state_dict(state, prefix, *args)
+        self._scale = float(self.weight_scale * self.input_max)
 
     @property
     def scale(self) -> float:
-        """Integer of a synaptic sum per unit of the float model's current."""
-        return float(self.weight_scale * self.input_max)
+        """Integer of a synaptic sum per unit of the float model's current; known without asking
+        the device."""
+        return self._scale
+
+    normalises = False
+    """tdBN is in the weights."""
 
     @cached_property
     def keep_per_leak(self) -> float:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from train.backends.backend import Grid, LifNeurons, Surrogate
+from train.backends.backend import Backend, Grid, LifNeurons, Surrogate
 from train.backends.choice import backend_for
-from train.layers.slayer import slayer
+from train.backends.lava_dl import slayer
+
+P_SCALE = 4096
+"""SLAYER's registers per 1 of a decay."""
 
 
 class Lif(slayer.neuron.cuba.Neuron):
@@ -32,22 +36,27 @@ class Lif(slayer.neuron.cuba.Neuron):
                  reset_gradient: str, norm: torch.nn.Module | None = None) -> None:
         super().__init__(threshold=threshold, current_decay=1.0, voltage_decay=1 - keep,
                          scale=scale, norm=None)
+        self.keep_register = P_SCALE - int(np.round(np.float32(P_SCALE * (1 - keep))))
+        """4096 - vDecay, known without asking the device."""
         self._surrogate, self.reset_gradient, self.norm = surrogate, reset_gradient, norm
+        self.backend: Backend | None = None
+        """What runs it; None: what fits the current best."""
 
     @property
     def surrogate(self) -> Surrogate:
         """Derivative of the spike, in units of the current."""
         return self._surrogate
 
-    @property
-    def keep_register(self) -> int:
-        """4096 - vDecay."""
-        return 4096 - int(self.cx_voltage_decay)
+    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
+        super()._load_from_state_dict(state, prefix, *args)
+        if f"{prefix}voltage_decay" in state:
+            decay = state[f"{prefix}voltage_decay"].round().clamp(0, P_SCALE)  # as SLAYER reads it
+            self.keep_register = P_SCALE - int(decay)
 
     @cached_property
     def grid(self) -> Grid:
         """Of its membranes: SLAYER's, 64 * scale units per 1."""
-        return Grid(float(self.s_scale), self.keep_register / 4096, float(self.v_th_mant * 64))
+        return Grid(float(self.s_scale), self.keep_register / P_SCALE, float(self.v_th_mant * 64))
 
     @property
     def normalises(self) -> bool:
@@ -64,4 +73,4 @@ class Lif(slayer.neuron.cuba.Neuron):
         """
         norm = self.norm if self.normalises else None
         neurons = LifNeurons(self.grid, self.surrogate, self.reset_gradient, norm)
-        return backend_for(current, norm).lif(current, r0, neurons, ticks)
+        return backend_for(current, norm, self.backend).lif(current, r0, neurons, ticks)

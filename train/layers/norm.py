@@ -4,21 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from train.parallel import Ranks
 
 
+@dataclass(frozen=True)
+class Affine:
+    """What a tdBN does to one call's currents: gain * x + shift, and its backward."""
+
+    gain: Tensor
+    """gamma * alpha * V_th / sqrt(var + eps), in the currents' type: (C,)."""
+    shift: Tensor
+    """beta - mean * gain: (C,)."""
+    mean: Tensor
+    rstd: Tensor
+    """1 / sqrt(var + eps), as `mean` (C,)."""
+    norm_gain: float
+    """alpha * V_th."""
+    count: int
+    """Values per channel, of all ranks, that mean and variance are of; 0 where they are running
+    ones, through which no gradient goes."""
+    ranks: Ranks
+
+    def gradients(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of gamma and beta, and (q, w) such that that of x is gain * g + q * x + w.
+
+        Args:
+            first, second: sums per channel of the gradient g of gain * x + shift, and of g * x,
+                float64 (C,).
+        """
+        kind = self.gain.dtype
+        second = (second - self.mean * first) * self.rstd  # of gradient * normalised x
+        grad_gamma, grad_beta = (second * self.norm_gain).to(kind), first.to(kind, copy=True)
+        if not self.count:
+            zero = torch.zeros_like(self.gain)
+            return grad_gamma, grad_beta, zero, zero
+        first, second = first.clone(), second.clone()
+        self.ranks.add_up(first, second)
+        q = -(self.gain * self.rstd * second / self.count).to(kind)
+        w = (-self.gain * first / self.count - q * self.mean).to(kind)
+        return grad_gamma, grad_beta, q, w
+
+
 class TdBN(torch.nn.Module):
     """y = gamma * alpha * V_th * (x - mean) / sqrt(var + eps) + beta, per channel.
 
-    Statistics run over ticks, samples and space. While the posterior is sampled tick by tick
-    those of all T ticks do not exist yet: inside `streaming()` the running ones are used, what
-    passes is summed up, and the running ones are updated once at the end. `ranks` are the processes
-    that share a batch.
+    Statistics run over ticks, samples and space; running ones are updated in place. While the
+    posterior is sampled tick by tick those of all T ticks do not exist yet: inside `streaming()`
+    the running ones are used, what passes is summed up, and the running ones are updated once at
+    the end. `ranks` are the processes that share a batch. Nothing here waits for a device.
 
     Args:
         channels: number of channels.
@@ -34,100 +72,64 @@ class TdBN(torch.nn.Module):
         self.beta = torch.nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self._sums: list[Tensor] | None = None
+        self._sums: Tensor | None = None
+        self._count = 0
         self.ranks = Ranks()
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (T, N, C, ...)."""
-        flat = x.flatten(0, 1)
-        if self._sums is not None:
-            self._record(flat.detach())
-        if self._from_batch and self.ranks.size > 1:
-            return self._normalise_over_ranks(flat).unflatten(0, x.shape[:2])
-        y = F.batch_norm(flat, self.running_mean, self.running_var, self.gamma * self.gain,
-                         self.beta, self._from_batch, self.momentum, self.eps)
-        return y.unflatten(0, x.shape[:2])
+        return _Normalise.apply(x, self.gamma, self.beta, self)
 
-    def _normalise_over_ranks(self, x: Tensor) -> Tensor:
-        """Batch norm of (B, C, ...) with the statistics of all ranks' batches."""
-        axes = [0, *range(2, x.ndim)]
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        count = self.ranks.size * x.numel() / x.shape[1]
-        wide = x.double()
-        mean = self.ranks.total(wide.sum(axes)) / count
-        var = self.ranks.total((wide - mean.view(shape)).square().sum(axes)) / count
-        self._update(mean.detach(), var.detach(), count)
-        g = self.gamma * self.gain * (var + self.eps).rsqrt()
-        return ((wide - mean.view(shape)) * g.view(shape) + self.beta.view(shape)).to(x.dtype)
-
-    def _update(self, mean: Tensor, var: Tensor, count: float) -> None:
+    def _update(self, mean: Tensor, var: Tensor, count: int) -> None:
         unbiased = var * (count / max(count - 1, 1))
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
-
-    @property
-    def _from_batch(self) -> bool:
-        """Whether statistics are those of the batch: in training, unless streaming."""
-        return self.training and self._sums is None
 
     @property
     def gathers(self) -> bool:
         """Whether what passes counts: in training and while streaming."""
         return self.training or self._sums is not None
 
-    def scale_and_shift(self, sums: Tensor | None, count: int
-                        ) -> tuple[Tensor, Tensor, Tensor, bool]:
-        """What `forward` does, for kernels that have summed the values themselves.
+    @torch.no_grad()
+    def affine(self, sums: Tensor | None, count: int) -> Affine:
+        """What happens to currents that have been summed up; they count from here on.
 
         Args:
             sums: sum and sum of squares per channel, float64 (2, C); None unless it `gathers`.
             count: how many values each channel has.
-
-        Returns:
-            mean, 1/sqrt(var + eps) and gamma * alpha * V_th / sqrt(var + eps), each (C,), and
-            whether the first two come from the batch, so that gradients go through them.
         """
-        if self._sums is not None:
-            self._sums[0] += sums[0]
-            self._sums[1] += sums[1]
-            self._sums[2] += count
-        mean, var = self.running_mean, self.running_var
-        if self._from_batch:
+        streaming = self._sums is not None
+        if streaming:
+            self._sums += sums
+            self._count += count
+        if self.training and not streaming:
             self.ranks.add_up(sums)
             count *= self.ranks.size
             mean = sums[0] / count
             var = (sums[1] / count - mean**2).clamp(min=0)
             self._update(mean, var, count)
+        else:  # copied: they move on before the backward pass
+            mean, var, count = self.running_mean.clone(), self.running_var, 0
         rstd = (var + self.eps).rsqrt()
-        return mean, rstd, self.gamma.detach() * self.gain * rstd, self._from_batch
+        gain = self.gamma * self.gain * rstd
+        shift = (self.beta - mean * gain).to(self.gamma.dtype)
+        return Affine(gain.to(self.gamma.dtype), shift, mean, rstd, self.gain, count, self.ranks)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """Use the running statistics inside; update them from what passed, on leaving."""
-        zero = torch.zeros_like(self.running_mean, dtype=torch.float64)
-        self._sums = [zero, zero.clone(), zero.new_zeros(())]
+        self._sums = torch.zeros((2, *self.running_mean.shape), dtype=torch.float64,
+                                 device=self.running_mean.device)
+        self._count = 0
         try:
             yield
-            self.ranks.add_up(*self._sums)
-            total, squares, count = self._sums
+            count = self._count * self.ranks.size
             if self.training and count > 1:
-                mean = total / count
-                var = (squares - count * mean**2) / (count - 1)
-                # New tensors, not in place: the backward pass still needs the old ones.
-                self.running_mean = self._moved(self.running_mean, mean)
-                self.running_var = self._moved(self.running_var, var.clamp(min=0))
+                self.ranks.add_up(self._sums)
+                mean = self._sums[0] / count
+                self._update(mean, (self._sums[1] / count - mean**2).clamp(min=0), count)
         finally:
             self._sums = None
-
-    def _moved(self, old: Tensor, new: Tensor) -> Tensor:
-        return old.lerp(new.to(old.dtype), self.momentum)
-
-    def _record(self, flat: Tensor) -> None:
-        axes = [0, *range(2, flat.ndim)]
-        wide = flat.double()
-        self._sums[0] += wide.sum(axes)
-        self._sums[1] += wide.square().sum(axes)
-        self._sums[2] += flat.numel() / flat.shape[1]
 
     def fold(self) -> tuple[Tensor, Tensor]:
         """(g, b) of the equal affine map y = g * x + b in evaluation."""
@@ -138,3 +140,32 @@ class TdBN(torch.nn.Module):
     def bias(self) -> Tensor:
         """The equivalent bias, under the name SLAYER's own norms give it."""
         return self.fold()[1]
+
+
+def channel_sums(x: Tensor, y: Tensor) -> Tensor:
+    """Sums per channel of x, and of x * y, both (T, N, C, ...): float64 (2, C).
+
+    A tick at a time: in float64 all of them would be the largest array of a training step.
+    """
+    axes = [0, *range(2, x.ndim - 1)]
+    return sum(torch.stack([a.double().sum(axes), (a.double() * b).sum(axes)])
+               for a, b in zip(x, y))
+
+
+class _Normalise(torch.autograd.Function):
+    """tdBN in PyTorch's operators, in the same order of operations as the kernels."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, norm: TdBN) -> Tensor:
+        count = x.numel() // x.shape[2]
+        ctx.affine = norm.affine(channel_sums(x, x) if norm.gathers else None, count)
+        ctx.save_for_backward(x)
+        ctx.spread = (-1, *[1] * (x.ndim - 3))
+        return (x * ctx.affine.gain.view(ctx.spread)).add_(ctx.affine.shift.view(ctx.spread))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (x,) = ctx.saved_tensors
+        grad_gamma, grad_beta, q, w = ctx.affine.gradients(*channel_sums(grad, x))
+        gain, q, w = (v.view(ctx.spread) for v in (ctx.affine.gain, q, w))
+        return (grad * gain).add_(x * q).add_(w), grad_gamma, grad_beta, None

@@ -70,6 +70,13 @@ class Model(nn.Module, ABC):
             UserError: something that is no setting is still missing.
         """
 
+    def choose_neurons(self, device: torch.device) -> None:
+        """Have its neurons run by what --neurons says, from now on.
+
+        Raises:
+            UserError: that does not run on the device.
+        """
+
     def neurons(self) -> str:
         """What runs its neurons, for people."""
         return "none"

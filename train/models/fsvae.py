@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from hw_configs.files import UserError
 from train.backends.backend import Surrogate
-from train.backends.choice import backend_for
+from train.backends.choice import backend_for, choose
 from train.config import (
     AutoregressiveConfig,
     FsvaeConfig,
@@ -109,9 +109,15 @@ class SpikingVae(Model):
             raise UserError("--arithmetic integer: needs scales for its integers, which "
                             "finetune-fsvae chooses from a trained float model")
 
+    def choose_neurons(self, device: torch.device) -> None:
+        chosen = choose(self.config.neurons, device)
+        for module in self.modules():
+            if isinstance(module, (Lif, Glif)):
+                module.backend = chosen
+
     def neurons(self) -> str:
-        probe = torch.zeros(1, device=self.decoder[-1].bias.device)
-        return backend_for(probe, self.decoder[0].neuron.norm).name
+        probe, neuron = torch.zeros(1, device=self.decoder[-1].bias.device), self.decoder[0].neuron
+        return backend_for(probe, neuron.norm, neuron.backend).name
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """(name, block) of all layers, in the order and by the names of the exported file:
@@ -203,11 +209,9 @@ class FSVAE(SpikingVae):
     def _sample(self, net: "Autoregressive", features: Tensor | None, choice: Tensor):
         """Feed back what was picked L ticks ago; the feedback itself carries no gradient."""
         fed = [torch.zeros_like(choice[0], dtype=self.decoder[-1].bias.dtype)] * self.config.lag
-        zetas, latents, state = [], [], None
+        zetas, latents, stepper = [], [], Stepper(net, features)
         for t in range(self.config.ticks):
-            z = fed[t]
-            x = z if features is None else torch.cat([features[t], z], dim=-1)
-            zeta, state = net.step(x, state)
+            zeta = stepper.step(fed[t])
             latents.append(self.pick(zeta, choice[t]))
             fed.append(latents[-1].detach())
             zetas.append(zeta)
@@ -233,11 +237,8 @@ class FSVAE(SpikingVae):
         """
         features = self.encode(image)
         choice = self.draw(len(image), generator)
-        if self.training and self.config.posterior == "one_pass":
-            with self.posterior.streaming():
-                zeta, z = self.sample_posterior(features, choice)
-        elif self.training:
-            zeta, z = self._two_pass(features, choice)
+        if self.training:
+            zeta, z = self._draw_and_repeat(features, choice, self.config.posterior == "one_pass")
         else:
             zeta, z = self.sample_posterior(features, choice)
         prior_input = self._shifted(z)
@@ -245,11 +246,19 @@ class FSVAE(SpikingVae):
             prior_input = self._schedule(prior_input, loss, chance, generator)
         return Output(self.decode(z), zeta, self.prior(prior_input), z)
 
-    def _two_pass(self, features: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw z with running statistics, then repeat all ticks at once with batch statistics."""
+    def _draw_and_repeat(self, features: Tensor, choice: Tensor, running: bool
+                         ) -> tuple[Tensor, Tensor]:
+        """Draw z tick by tick without gradient, then run all ticks at once on what was drawn: what
+        is fed back carries no gradient, so that none is lost.
+
+        Args:
+            running: repeat with the running statistics that it was drawn with (which gives the
+                same again), not with the batch's.
+        """
         with torch.no_grad(), self.posterior.frozen():
             _, drawn = self.sample_posterior(features, choice)
-        zeta = self.posterior(torch.cat([features, self._shifted(drawn)], dim=-1))
+        with self.posterior.streaming() if running else nullcontext():
+            zeta = self.posterior(self._shifted(drawn), features)
         return zeta, self.pick(zeta, choice)
 
     def _schedule(self, fed: Tensor, loss: SpikingLoss, chance: float, generator: Generator):
@@ -264,14 +273,14 @@ class FSVAE(SpikingVae):
         if loss.scheduled_sampling != "code":
             hit = self.ranks.share(hit, 1)
         choice = self.draw(fed.shape[1], generator)
-        hit = hit.to(fed.device)
-        if not hit.any():
+        if hit.device.type == "cpu" and not hit.any():  # elsewhere asking would wait for the device
             return fed
-        own, state, inputs = [], None, []
+        hit = hit.to(fed.device)
+        own, inputs, stepper = [], [], Stepper(self.prior, None)
         with torch.no_grad(), self.prior.frozen():
             for t in range(c.ticks):
                 inputs.append(torch.where(hit[t], own[t - c.lag], fed[t]) if t >= c.lag else fed[t])
-                zeta, state = self.prior.step(inputs[-1], state)
+                zeta = stepper.step(inputs[-1])
                 if loss.scheduled_sampling == "code":  # majority vote with a little noise
                     rate = zeta.unflatten(-1, (c.latent, c.k)).mean(-1)
                     own.append((rate + 1e-3 * noise[t] > 0.5).to(fed.dtype))
@@ -296,7 +305,7 @@ class FSVAE(SpikingVae):
 
     def _rehearse(self, image: Tensor, generator: Generator) -> None:
         features = self.encode(image)
-        _, z = self._two_pass(features, self.draw(len(image), generator))
+        _, z = self._draw_and_repeat(features, self.draw(len(image), generator), False)
         self.prior(self._shifted(z))
         self.decode(z)
 
@@ -336,6 +345,41 @@ class _PickForAll(torch.autograd.Function):
         return (grad / ctx.shape[-1])[..., None].expand(ctx.shape), None
 
 
+class Stepper:
+    """One stateful run of an `Autoregressive`. What does not change from tick to tick is computed
+    once: weights cast, folded and rounded, and the share of x^E in the first layer's currents.
+
+    Args:
+        features: x^E (T, N, C), of the posterior.
+    """
+
+    def __init__(self, net: Autoregressive, features: Tensor | None) -> None:
+        self.layers = net.layers
+        self.synapses = [layer.synapses() for layer in net.layers]
+        self.states = [None] * len(net.layers)
+        self.known, self.done = None, 0
+        if features is not None:
+            weight, bias = self.synapses[0]
+            width = features.shape[-1]
+            self.known = self.layers[0].current(features, (weight[:, :width], bias))
+            self.synapses[0] = weight[:, width:], None
+
+    def step(self, z: Tensor) -> Tensor:
+        """The next tick: zeta (N, C*k) of what is fed back (N, C)."""
+        return self.run(z[None])[0]
+
+    def run(self, z: Tensor) -> Tensor:
+        """The next ticks, as many as z (T, N, C) has: zeta (T, N, C*k)."""
+        x, ticks = z, slice(self.done, self.done + len(z))
+        self.done += len(z)
+        for i, layer in enumerate(self.layers):
+            current = layer.current(x, self.synapses[i])
+            if i == 0 and self.known is not None:
+                current = current + self.known[ticks]
+            x, self.states[i] = layer.neuron(current, self.states[i])
+        return x
+
+
 class Autoregressive(nn.Module):
     """Three fully connected LIF layers: inputs -> widths[0] -> widths[1] -> widths[2]."""
 
@@ -344,19 +388,9 @@ class Autoregressive(nn.Module):
         sizes = (inputs, *widths)
         self.layers = nn.ModuleList(Dense(i, o, lif(o)) for i, o in zip(sizes, sizes[1:]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """All ticks at once: (T, N, inputs) -> zeta (T, N, C*k)."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def step(self, x: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """One tick: (N, inputs) and the layers' membranes -> zeta (N, C*k), membranes."""
-        states = []
-        for layer, r in zip(self.layers, state or [None] * len(self.layers)):
-            x, r = layer.step(x, r)
-            states.append(r)
-        return x, states
+    def forward(self, z: Tensor, features: Tensor | None = None) -> Tensor:
+        """All ticks at once: zeta (T, N, C*k) of what is fed back (T, N, C) and x^E (T, N, C)."""
+        return Stepper(self, features).run(z)
 
     def streaming(self) -> ExitStack:
         """Context: running statistics, updated once on leaving (TdBN.streaming)."""

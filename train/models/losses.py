@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars; `total` is what is minimised."""
+    """Scalars, or their numbers; `total` is what is minimised."""
 
     total: Tensor
     reconstruction: Tensor

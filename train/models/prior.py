@@ -7,8 +7,8 @@ drawn group by group of channels, each channel given all groups before its own:
 
 With logistic noise that is a sigmoid belief network without hidden units, whose likelihood is
 convex: one logistic regression per channel. On the chip a group is a layer of memoryless LIFs, the
-earlier bits are passed on by copies, and the noise is the sum of two random numbers of 4 bits, of
-the logistic's variance. So the integers below are the generator itself.
+earlier bits are passed on by copies, and the noise is a weighted sum of 8 random bits whose
+distribution is next to logistic. So the integers below are the generator itself.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from hw_configs.files import UserError
 from train.layers.integers import WEIGHT_MAX
 
 NAME = "prior.pt"
-NOISE = (8, 4, 2, 1, 8, 4, 2, 1)
-"""Weights of a channel's random bits: two uniform numbers, 0 to 15 each."""
-LOGISTIC_SD, NOISE_SD = 1.8138, 6.5192
-"""Standard deviations of the logistic distribution, and of the sum of the two numbers."""
-MIDDLE = 15
-"""Mean of that sum."""
+NOISE = (30, 30, 28, 24, 22, 20, 16, 12)
+"""Weights of a channel's random bits, found by search: over PER_LOGIT, and without its mean, the
+distribution of their sum is nowhere more than .018 from the logistic, on average .008."""
+PER_LOGIT, MIDDLE = 20.05, 91
+"""The sum's integers per logit, and its mean."""
 THRESHOLD = 101
 """Odd, as all sums are even: none lies on it, so that what little a membrane keeps decides
 nothing."""
 UNIT = 128
 """Sum of the last layer that is a rate of 1."""
 PORT_MAX = 2**15 - 1
-BATCH, RATE = 256, 3e-2
+BATCH, RATE = 256, 0.1
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class RatePrior:
     bits: int
     """M, random bits that each stage takes."""
     validation_nats: float
-    """Mean negative log likelihood of held-out codes, before its noise became two numbers."""
+    """Mean negative log likelihood of held-out codes, with logistic noise and real weights."""
     model_sha256: str
     """Of the model.pt whose codes it was fitted to."""
 
@@ -166,15 +165,15 @@ def _regress(codes: Tensor, groups: int, steps: int, generator: Generator,
 
 def _integers(weight: Tensor, bias: Tensor, groups: int) -> list[Stage]:
     """Stages of the chip's integers: as fine as weights and port allow."""
-    for noise in range(30, 0, -2):
-        unit = noise * NOISE_SD / LOGISTIC_SD  # integers per logit
+    for noise in range(WEIGHT_MAX // max(NOISE), 0, -1):
+        unit = noise * PER_LOGIT  # integers per logit
         stages = list(_stages(_even(weight * unit).clamp(-WEIGHT_MAX, WEIGHT_MAX),
-                              _even(bias * unit), noise, groups))
+                              _even(bias * unit - MIDDLE * noise), noise, groups))
         worst = max(float(s.weight.abs().sum(dim=1).max() + s.bias.abs().max()) for s in stages)
         clipped = (weight.abs() * unit > WEIGHT_MAX).float().mean()
-        if worst <= PORT_MAX and clipped < 1e-3 or noise == 2:
+        if worst <= PORT_MAX and clipped < 1e-3 or noise == 1:
             return stages
-    raise AssertionError("noise == 2 returns")
+    raise AssertionError("noise == 1 returns")
 
 
 def _even(x: Tensor) -> Tensor:
@@ -193,7 +192,7 @@ def _stages(weight: Tensor, bias: Tensor, noise: int, groups: int):
             torch.cat([torch.cat([copies, torch.zeros(before, own.shape[1]).int()], dim=1),
                        torch.cat([weight[rows, :before], own], dim=1)]),
             torch.cat([torch.zeros(before).int(),
-                       bias[rows] - MIDDLE * noise + THRESHOLD - 1]))
+                       bias[rows] + THRESHOLD - 1]))
 
 
 def load_prior(model: Path, sha256: str) -> RatePrior | None:

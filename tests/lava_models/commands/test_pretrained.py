@@ -10,7 +10,7 @@ import pytest
 from lava_models import Reference, read_net
 from lava_models.commands.run_lava import run_lava_command
 from lava_models.commands.test_images import load_images
-from lava_models.net.pretrained import PRETRAINED
+from lava_models.net.pretrained import FOLDER, NETWORKS, PRETRAINED
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import decode_images, encode_images
 
@@ -20,14 +20,15 @@ def net():
     return read_net(PRETRAINED)
 
 
-def test_size_and_origin(net):
-    assert PRETRAINED.stat().st_size < 8 * 2**20
-    origin = json.loads(net.provenance)
-    assert origin["dataset"] == "mnist"
+@pytest.mark.parametrize("name", NETWORKS)
+def test_size_and_origin(name):
+    assert NETWORKS[name].stat().st_size < 8 * 2**20
+    origin = json.loads(read_net(NETWORKS[name]).provenance)
+    assert origin["dataset"] == {"fashion": "fashion-mnist"}.get(name.split("-")[0], "mnist")
     assert not origin["trained"]["dirty"] and not origin["exported"]["dirty"]
     assert " /" not in origin["trained"]["command"] + origin["exported"]["command"]
-    card = PRETRAINED.with_name("README.md").read_text()
-    for word in ("epochs", "seed", "Retrain", "not run on hardware"):
+    card = (FOLDER / "README.md").read_text()
+    for word in ("epochs", "seed", "Retrain", "not run on hardware", f"# {name}.net"):
         assert word in card
 
 
@@ -36,6 +37,29 @@ def test_runs_when_no_file_is_named(tmp_path, capsys):
     assert "equal" in capsys.readouterr().out
     images = np.load(tmp_path / "out" / "images.npy")
     assert images.shape == (2, 1, 32, 32) and images.std() > 0.2
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mnist"])
+def test_runs_by_name(name, tmp_path, monkeypatch, capsys):
+    """Where no file of that name lies; results go to a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    assert run_lava_command([name, "--samples", "2"]) == 0
+    assert "equal" in capsys.readouterr().out
+    images = np.load(tmp_path / "runs" / f"pretrained-{name}" / "generate" / "images.npy")
+    assert images.shape == (2, 1, 32, 32) and images.std() > 0.2
+
+
+@pytest.mark.parametrize(("name", "dataset", "stated"), [
+    ("mnist-rate", "mnist", 0.0206), ("fashion-rate", "fashion-mnist", 0.0284)])
+def test_rates_reconstruct_as_the_card_says(name, dataset, stated, shared_data):
+    """On 200 test images, by the integer reference."""
+    net = read_net(NETWORKS[name])
+    images = load_images(dataset, shared_data, 200, net.image_shape)
+    result = Reference(net, "reconstruct").run_samples(
+        ChipBits.of(net, "reconstruct", 0), 0, 200, encode_images(net, images), watch=())
+    error = np.mean((decode_images(net, result.voltage) - images) ** 2)
+    assert error == pytest.approx(stated, rel=0.15)
+    assert f"{stated:.4f}" in (FOLDER / "README.md").read_text()
 
 
 def test_reconstructs_as_the_card_says(net, shared_data):

@@ -42,8 +42,9 @@ def test_lava_equals_the_reference_back_to_back(rate_net_factory, mode, ticks):
     assert schedule_for(net, mode).period == ticks  # nothing is fed back: a tick is a timestep
     runs = [run_graph(net, mode, bits, SAMPLES, images, graph=graph, lanes=lanes)
             for graph, lanes in (("stock", 1), ("fused", 1), ("fused", 3))]
-    stored = {"gates", "latches"} | ({f"relays.{i}" for i in range(ticks)} if images is not None
-                                     else {"prior.0"})
+    stored = {"gates", "latches", *(f"relays.{i}" for i in range(ticks))}
+    if mode == "generate":
+        stored = {f"{name}.{i}" for name in ("gates", "latches", "prior") for i in range(3)}
     for run in runs:
         verdict = compare_with_reference(run, net, mode, bits, images)
         assert verdict.equal, str(verdict)
@@ -66,7 +67,7 @@ def test_counts_and_description(rate_net_factory, tmp_path, mode):
     for a, b in zip(*tables, strict=True):
         assert np.array_equal(a.spikes, b.spikes) and np.array_equal(a.synops, b.synops), a.name
     rows = {row.name: row for row in tables[0]}
-    candidates = 7 if mode == "generate" else 4 * net.latent
+    candidates = 3 * 7 if mode == "generate" else 4 * net.latent
     latches, gates = rows["latches"], rows["gates"]
     assert (gates.neurons, latches.neurons) == (candidates, candidates)
     assert latches.spikes.sum() == 4 * gates.spikes.sum(), "held for T timesteps"
@@ -76,13 +77,15 @@ def test_counts_and_description(rate_net_factory, tmp_path, mode):
         assert relays.neurons == relays.synapses == candidates
         assert relays.spikes.sum() == 4 * rows["encoder.2"].spikes.sum()
         assert gates.spikes.sum() == rows["encoder.2"].spikes.sum()
-    network = describe(net, mode)
+    network, program = describe(net, mode), build_program(net, mode)
     (tmp_path / "net.toml").write_text(to_toml(network))
     again = read_description(tmp_path / "net.toml")
     assert again.layers == network.layers
     for layer in again.layers:
         if layer.kind == "one_to_one":
-            assert sum(s.pattern.nnz for s in again.synapses(layer)) >= rows[layer.name].synapses
+            wired = {c.source: int(c.fan_out.sum()) for c in program.connections
+                     if program[c.target].compiled == layer.name}
+            assert sum(s.pattern.nnz for s in again.synapses(layer)) >= sum(wired.values())
     board = load_board("oheogulch")
     placed = fit(network, board)
     assert placed.fits and placed.cores == fit(again, board).cores
@@ -109,7 +112,7 @@ def test_without_a_prior_nothing_is_generated(rate_net_factory):
     ({"lag": 1}, "rate latents have lag 0"),
     ({"rate": RateLatents(0, 0)}, "rate/prior_bits = 0: expected at least 1 with a prior"),
     ({"rate": RateLatents(7, 100)}, "rate/prior_unit = 100: expected a multiple of"),
-    ({"rate": RateLatents(7, 32704)}, "prior.1: its sums and the random bits' reach"),
+    ({"rate": RateLatents(7, 32704)}, "prior.3: its sums and the random bits' reach"),
     ({"rate": RateLatents(6, 256)}, "prior.0 .dense.: takes 7 inputs, gets 6"),
 ])
 def test_refused(rate_net_factory, change, says):
@@ -169,12 +172,17 @@ def test_bits_of_the_prior_are_nobody_else_s(rate_net_factory):
     net = rate_net_factory()
     bits = ChipBits.of(net, "generate", 4)
     held = bits.held(0, 400)
-    assert held.shape == (400, 7) and np.array_equal(bits.held(3, 2), held[3:5])
-    assert abs(held.mean() - 0.5) < 4 * 0.5 / (400 * 7) ** 0.5
+    assert held.shape == (400, 3, 7) and np.array_equal(bits.held(3, 2), held[3:5])
+    assert abs(held.mean() - 0.5) < 4 * 0.5 / held.size ** 0.5
     program = build_program(net, "generate")
     reads = {c.target: {int(i) for m, _ in c.synapses.parts() for i in m.tocoo().col}
              for c in program.connections if c.source == "random_bits.bits"}
-    assert not reads["gates"] & reads["selection"]
+    assert not any(reads[f"gates.{i}"] & reads["selection"] for i in range(3))
+    # With more stages than ticks, those that read at one timestep read different bits.
+    program = build_program(rate_net_factory(ticks=2), "generate")
+    reads = {c.target: {int(i) for m, _ in c.synapses.parts() for i in m.tocoo().col}
+             for c in program.connections if c.source == "random_bits.bits"}
+    assert not reads["gates.0"] & reads["gates.2"] and reads["gates.0"] == reads["gates.1"]
 
 
 def test_stock_processes_only(rate_net_factory):
@@ -184,7 +192,7 @@ def test_stock_processes_only(rate_net_factory):
         graded = _images(net, 1) if mode == "reconstruct" else None
         rows = planned_processes(net, mode, ChipBits.of(net, mode, 0), graded, "unrolled", False)
         store = {name: (kinds, neurons) for name, kinds, neurons in rows}["store"]
-        assert store[1] == (2 * 7 if mode == "generate" else 3 * 4 * net.latent)
+        assert store[1] == (2 * 3 * 7 if mode == "generate" else 3 * 4 * net.latent)
         kinds = {kind.split()[1] for _, what, _ in rows if " " in what for kind in what.split(", ")}
         assert kinds <= {"LIF", "LIFReset", "Sparse"}
 

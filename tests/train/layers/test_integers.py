@@ -15,7 +15,7 @@ from hw_configs import load_chip
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, encode_images
 from train.backends.backend import Surrogate
-from train.backends.choice import BACKENDS, only
+from train.backends.choice import BACKENDS
 from train.config import FsvaeConfig, SpikingLoss
 from train.layers.integers import IntegerLif
 from train.models.fsvae import FSVAE
@@ -153,10 +153,10 @@ def test_compiled_loops_leak_as_the_operators(dilation):
     current = 2 * torch.randint(-40, 60, (9, 3, 5), generator=generator).float()
     grad = torch.randn(9, 3, 5, generator=generator)
     results = []
-    for backend in BACKENDS:
+    for backend in ("compiled", "operators"):
         x = current.clone().requires_grad_()
-        with only(backend.name):
-            spikes, after = lif(x)
+        lif.backend = BACKENDS[backend]
+        spikes, after = lif(x)
         (spikes * grad).sum().backward()
         results.append((spikes.detach(), after.detach(), x.grad))
     for a, b in zip(*results):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from train.backends.backend import Surrogate
+from train.backends.lava_dl import slayer
 from train.layers.neuron import Lif
-from train.layers.slayer import slayer
 
 
 def _lif(keep=0.25, shape="exponential", center=0.2, width=40.0, area=0.1, reset="ignore",

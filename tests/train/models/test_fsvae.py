@@ -71,8 +71,7 @@ def test_sampling_equals_the_prefix_definition(lag):
         drawn = []
         for t in range(SMALL.ticks):
             fed = [torch.zeros_like(z[0])] * lag + drawn
-            prefix = torch.stack([torch.cat([features[i], fed[i]], -1) for i in range(t + 1)])
-            again = model.posterior(prefix)
+            again = model.posterior(torch.stack(fed[:t + 1]), features[:t + 1])
             drawn.append(model.pick(again[t], choice[t]))
             assert torch.equal(again[t], zeta[t])
     assert torch.equal(torch.stack(drawn), z)
