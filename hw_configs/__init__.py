@@ -12,6 +12,7 @@ from hw_configs.loader import (
     HwConfigError,
     Limit,
     MacConstants,
+    QuantisedAnn,
     Quantity,
     Reading,
     Timing,
@@ -19,9 +20,10 @@ from hw_configs.loader import (
     load_chip,
     load_constants,
     load_mac,
+    load_quantised_ann,
     names,
 )
 
 __all__ = ["Board", "Chip", "CoreLimits", "EnergyConstants", "HwConfigError", "Limit",
-           "MacConstants", "Quantity", "Reading", "Timing", "load_board", "load_chip",
-           "load_constants", "load_mac", "names"]
+           "MacConstants", "QuantisedAnn", "Quantity", "Reading", "Timing", "load_board",
+           "load_chip", "load_constants", "load_mac", "load_quantised_ann", "names"]

@@ -98,6 +98,8 @@ class Reading:
     source: str
     network: str
     """What ran when it was read."""
+    board: str | None = None
+    """Name of the board it was read on."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value >= 0):
@@ -135,6 +137,10 @@ class Timing:
     """Shortest timestep of several chips."""
     link: Quantity = _in("spikes / us")
     """What one link between chips carries."""
+    measured_over_bound: Quantity | None = _in("ratio", default=None)
+    """What measured timesteps were, as multiples of the modelled lower bound."""
+    host_step: Quantity | None = _in("us", default=None)
+    """A timestep that waits for input of the host."""
 
 
 @dataclass(frozen=True)
@@ -212,13 +218,15 @@ class Chip:
                                 f"{', '.join(self.older_compilers) or 'none'}")
         return dataclasses.replace(self.core, **self.older_compilers[compiler])
 
-    def static_power_w(self, without: str | None = None) -> Quantity:
+    def static_power_w(self, board: str | None = None, without: str | None = None) -> Quantity:
         """Power of a chip at rest: mean of the published readings, their range as interval.
 
         Args:
+            board: only its own readings, where there are any.
             without: leaves out the readings of this network, for judging a prediction of it.
         """
         readings = [r for r in self.static_power if r.network != without]
+        readings = [r for r in readings if board is not None and r.board == board] or readings
         values = [r.value for r in readings]
         if not values:
             raise HwConfigError(f"{self.name}: static_power has no reading but of {without}")
@@ -269,6 +277,9 @@ class EnergyConstants:
     """A message from one tile to the next."""
     fitted_on: str | None = None
     """Network whose measurement the constants were fitted to; they must not be judged on it."""
+    measured_over_modelled: Quantity | None = _in("ratio", default=None)
+    """Measured dynamic energies of published networks, as multiples of the modelled: widens every
+    interval made with the constants."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +290,23 @@ class MacConstants:
     checked: str
     technology: str
     mac: Quantity = _in("pJ")
+
+
+@dataclass(frozen=True)
+class QuantisedAnn:
+    """What a quantised network without spikes costs: arithmetic on integers, and memory."""
+
+    name: str
+    checked: str
+    technology: str
+    multiply: Quantity = _in("pJ")
+    """8 by 8 bits."""
+    add: Quantity = _in("pJ")
+    """To the accumulator."""
+    large_memory: Quantity = _in("pJ / 64 bit")
+    """Reading or writing where weights and activations lie."""
+    small_memory: Quantity = _in("pJ / 64 bit")
+    """Reading what lies beside the multiplier."""
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -331,6 +359,15 @@ def load_mac(name: str = "mac-45nm") -> MacConstants:
         HwConfigError: as in `load_chip`.
     """
     return build(MacConstants, *_read("baselines", name, None))
+
+
+def load_quantised_ann(name: str = "qann-45nm") -> QuantisedAnn:
+    """Load what a quantised network without spikes costs.
+
+    Raises:
+        HwConfigError: as in `load_chip`.
+    """
+    return build(QuantisedAnn, *_read("baselines", name, None))
 
 
 def names(kind: str) -> list[str]:

@@ -14,13 +14,16 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from hw_configs.files import UserError, check_replaceable, replacing, run_command
 from lava_models.net.pretrained import PRETRAINED
 from lava_models.report.file_names import file_of
+
+if TYPE_CHECKING:
+    from lava_models.cost.estimates import Cost
 
 
 def main() -> None:
@@ -44,8 +47,8 @@ class Command:
     constants: str | None = None
     """Energy constants of the headline: a name or a TOML file (default: the report's)."""
     convolutions: Literal["shared", "unrolled"] | None = None
-    """Form of the convolutions (default: the report's, or with --hw and --fit the one that takes
-    fewer cores)."""
+    """Form of the convolutions (default: the report's, with --hw the one that takes fewer cores,
+    with --fit chosen layer by layer)."""
     compare: Path | None = None
     """Another run: print the differences of every number and verdict."""
     fail_over: str | None = None
@@ -69,6 +72,9 @@ class Command:
     """With --fit and a NetX file: entries of /layer to read (default: all)."""
     input_shape: tuple[int, int, int] | None = None
     """With --fit and a NetX file without an input layer: X Y CHANNELS of what comes in."""
+    minimise: Literal["cores", "time", "energy"] | None = None
+    """With --fit: choose each convolution's form for the fewest cores (default), or, with --rate,
+    for the least time or energy of a sample."""
     describe: Path | None = None
     """With --fit: also write the network's description to this TOML file."""
 
@@ -139,9 +145,10 @@ def energy_report_command(arguments: list[str]) -> int:
         if command.compare is not None:
             raise UserError("--compare: compares two runs; it does not go with --fit")
         return _fit(command)
-    if any(x is not None for x in (command.rate, command.describe, command.timesteps)):
-        raise UserError("--rate, --timesteps and --describe go with --fit; a run has spikes of its "
-                        "own")
+    if any(x is not None for x in (command.rate, command.describe, command.timesteps,
+                                   command.minimise)):
+        raise UserError("--rate, --timesteps, --minimise and --describe go with --fit; a run has "
+                        "spikes of its own")
     if any(x is not None for x in (command.compiler, command.num_layers, command.input_shape)):
         raise UserError("--compiler, --num-layers and --input-shape go with --fit")
     if command.compare is not None:
@@ -154,6 +161,7 @@ def energy_report_command(arguments: list[str]) -> int:
 
 def _show(command: Command) -> int:
     from lava_models.commands.console import make_console
+    from lava_models.cost.tables import write_tables
     from lava_models.report.record import read_report, write_report
     from lava_models.report.render import to_terminal
 
@@ -161,8 +169,9 @@ def _show(command: Command) -> int:
     for path in find_reports(command.run):
         record = read_report(path)
         if command.hw or command.constants or command.convolutions:
-            record = _modelled_anew(record, path, command)
+            record, cost = _modelled_anew(record, path, command)
             folder = path.parent / f"for-{_slug(record['fit']['board'])}"
+            write_tables(cost, folder)
         else:
             folder = path.parent
         console.print(f"{path}")
@@ -177,8 +186,8 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
-def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
-    """The record for another board, set of constants or form."""
+def _modelled_anew(record: dict, path: Path, command: Command) -> tuple[dict, Cost]:
+    """The record for another board, set of constants or form, and its cost."""
     from lava_models.cost.counts import load_counts
     from lava_models.cost.estimates import cost_of_run, load_hardware
     from lava_models.net.hdf5 import read_net
@@ -195,11 +204,13 @@ def _modelled_anew(record: dict, path: Path, command: Command) -> dict:
     if record["work"]["mode"] == NETX:
         from lava_models.report.netx_recheck import cost_of_netx_record
 
-        return with_cost(record, cost_of_netx_record(record, net, counts, hardware))
+        cost = cost_of_netx_record(record, net, counts, hardware)
+        return with_cost(record, cost), cost
     spikes, pixels = load_counts(counts)
     work = record["work"]
-    return with_cost(record, cost_of_run(read_net(net), work["mode"], work["samples"], spikes,
-                                         pixels, hardware, net.name))
+    cost = cost_of_run(read_net(net), work["mode"], work["samples"], spikes, pixels, hardware,
+                       net.name)
+    return with_cost(record, cost), cost
 
 
 def _shipped_board(record: dict, path: Path) -> str:
@@ -337,18 +348,22 @@ def _compare(command: Command) -> int:
 
 def _fit(command: Command) -> int:
     from lava_models.commands.console import make_console
+    from lava_models.cost.ann import work_of_network
     from lava_models.cost.describe import to_toml
     from lava_models.cost.estimates import (
+        break_even_text,
         cost_at_rate,
         energy_section,
         fit_section,
         load_hardware,
-        place,
+        place_described,
+        quantised_ann,
         time_section,
     )
+    from lava_models.cost.forms import form_of
     from lava_models.cost.networks import read_network
     from lava_models.net.netx import NetxOptions
-    from lava_models.report.render import decoder_forms, fit_to_terminal, interval
+    from lava_models.report.render import fit_to_terminal, interval
 
     if command.rate is not None and not 0 <= command.rate <= 1:
         raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")
@@ -357,21 +372,19 @@ def _fit(command: Command) -> int:
     if command.describe is not None:
         check_replaceable(command.describe)
     console = make_console()
+    if command.minimise and command.convolutions:
+        raise UserError(f"--minimise {command.minimise}: chooses the form of every convolution; "
+                        "leave out --convolutions")
     network = read_network(command.fit, command.mode, command.compiler, NetxOptions(
         num_layers=command.num_layers, input_shape=command.input_shape))
     hardware = load_hardware(command.hw, command.constants, command.convolutions)
-    best, other, form = place(network, hardware)
-    section = fit_section(best, other, form)
+    timesteps, per_tick = (1, "") if command.rate is None else _timing(command)
+    best = place_described(network, hardware, command.minimise or "cores", command.rate,
+                           timesteps)
     console.print(f"{network.name}: modelled, not run on hardware")
-    console.print(fit_to_terminal(section))
-    if other is not None:
-        console.print(f"with {section['other_form']['convolutions']} convolutions (shown: {form}): "
-                      f"{other.cores} cores on {other.chips} chips")
-        if {"decoder", "readout"} & section["cores_by_part"].keys():
-            console.print(f"decoder: {decoder_forms(section)}")
+    console.print(fit_to_terminal(fit_section(best, None, form_of(best.network))))
     if command.rate is not None:
-        timesteps, per_tick = _timing(command)
-        cost = cost_at_rate(network, command.rate, timesteps, hardware)
+        cost = cost_at_rate(best, command.rate, timesteps, hardware)
         energy, time = energy_section(cost), time_section(cost)
         step = {**time["chip_timestep_us"],
                 **{k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}}
@@ -379,6 +392,9 @@ def _fit(command: Command) -> int:
             f"at an assumed {command.rate:g} spikes per neuron and timestep{per_tick}, {timesteps} "
             f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
             f" over all sets of constants\n  timestep at least {interval(step, 's')}")
+        ann = quantised_ann(work_of_network(network, timesteps))["energy_per_sample_j"]
+        console.print("  is it worth it: " + break_even_text(
+            energy["dynamic_by_kind_j"], ann, command.rate, "timestep"))
     if command.describe is not None:
         shown = dataclasses.replace(best.network, name=network.name)
         with replacing(command.describe) as file:

@@ -5,7 +5,10 @@
 - describe: describe, read_description, to_toml
 - networks: read_network, describe_netx
 - mapper: Fit, LayerFit, fit, published_differences
+- forms: choose_forms, form_of
 - energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate
-- estimates: Hardware, Cost, load_hardware, place, cost_of_run, fit_section, energy_section
+- ann: AnnWork, work_of_net, work_of_network, ann_energy, break_even
+- estimates: Hardware, Cost, load_hardware, place, place_described, cost_of_run, fit_section
+- tables: TABLES, core_rows, timestep_rows, write_tables
 - validation: page
 """

@@ -25,6 +25,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import tomli
 
 from hw_configs.files import UserError
@@ -72,6 +73,12 @@ def _check(network: Network, where: str) -> None:
             raise UserError(f"{here}: kind {layer.kind!r}, known are {', '.join(KINDS)}")
         if layer.form not in FORMS:
             raise UserError(f"{here}: form {layer.form!r}, known are {', '.join(FORMS)}")
+        if layer.density is not None and not (
+                (layer.kind == "dense" or layer.summed) and 0 < layer.density <= 1):
+            raise UserError(f"{here}: density {layer.density}, expected above 0 to 1, of a dense "
+                            "layer or a summed selection")
+        if layer.replayed and layer.kind != "input":
+            raise UserError(f"{here}: replayed is for inputs, not for kind {layer.kind!r}")
         if layer.state_words < 1:
             raise UserError(f"{here}: state_words {layer.state_words}, expected at least 1")
         if not all(bits in (1, 2, 3, 4, 5, 6, 7, 8) for bits in layer.weight_bits):
@@ -156,8 +163,9 @@ def _describe(program: Program, population: Population, form: str) -> LayerDescr
         layer = kind.layer
         if isinstance(layer.neuron, Glif):
             common["state_words"] = GATED_STATE_WORDS
-        if layer.type == "dense":
-            return LayerDescription(kind="dense", shape=population.shape, **common)
+        if layer.type == "dense":  # its process is Sparse
+            return LayerDescription(kind="dense", shape=population.shape,
+                                    density=_density(layer.weight), **common)
         return LayerDescription(
             kind=layer.type, channels=layer.shape[0], kernel=(layer.kernel,) * 2,
             stride=(layer.stride,) * 2, padding=(layer.padding,) * 2, form=form,
@@ -166,7 +174,8 @@ def _describe(program: Program, population: Population, form: str) -> LayerDescr
         return LayerDescription(
             kind="selection", k=kind.selection.candidates, latent=population.size,
             random_bits=kind.selection.bits, silencers=program.draws[-1].kind.muted,
-            summed=kind.layer is not None, held_bits=kind.spare, **common)
+            summed=kind.layer is not None, held_bits=kind.spare,
+            density=None if kind.layer is None else _density(kind.layer.weight), **common)
     if isinstance(kind, Stored):
         return LayerDescription(kind="one_to_one", shape=population.shape, **common)
     if isinstance(kind, RingNeurons):
@@ -177,6 +186,11 @@ def _describe(program: Program, population: Population, form: str) -> LayerDescr
         return LayerDescription(population.name, "input", population.shape, on_chip=False,
                                 part=population.part)
     return LayerDescription(population.compiled, "clock", population.shape, part=population.part)
+
+
+def _density(weight: np.ndarray) -> float:
+    """Share of weights that are not zero."""
+    return round(float(np.count_nonzero(weight) / weight.size), 4)
 
 
 def to_toml(network: Network) -> str:

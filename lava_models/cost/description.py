@@ -14,10 +14,9 @@ from scipy import sparse
 
 from hw_configs.files import UserError
 from lava_models.net.latents import Selection, Thinning
-from lava_models.net.layers import Conv, ConvT, Lif
-from lava_models.net.netx_layers import ConvSynapses
+from lava_models.net.layers import ConvT, Lif
 from lava_models.net.ring import POPULATIONS, Ring, ring_synapses
-from lava_models.net.synapse import selection_synapses, subpixel, unroll
+from lava_models.net.synapse import selection_synapses, subpixel
 
 KINDS = ("input", "dense", "conv", "convT", "one_to_one", "selection", "random_bits", "clock")
 FORMS = ("shared", "unrolled")
@@ -61,6 +60,11 @@ class LayerDescription:
     """Of conv and convT: kernel shared over space, or unrolled into a matrix."""
     state_words: int = 1
     """Words of 64 bits per neuron: 1 for LIF."""
+    density: float | None = None
+    """Share of weights that are not zero, of a dense layer stored as `Sparse`, which culls zeros
+    (or of what a selection sums); None: stored as `Dense`, which does not."""
+    replayed: bool = False
+    """Of an input: its frames are kept on the chip and replayed (CyclicBuffer)."""
     clocked: bool = False
     """Its bias arrives as two synapses from a tick neuron; see lava_models.net.schedule."""
     latent: int = 0
@@ -93,6 +97,8 @@ class Synapses:
     """Which of the targets (rows) an axon (columns) reaches; None: all of them."""
     axons: int = 0
     """Columns, where there is no pattern."""
+    density: float = 1.0
+    """Share of the targets that an axon reaches, where there is no pattern."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +151,8 @@ class Network:
         return math.prod(self.shape(name))
 
     def synapses(self, layer: LayerDescription) -> list[Synapses]:
-        """What ends on `layer`, except a convolution in its shared form and the bias."""
-        if layer.kind in ("input", "clock"):
+        """What ends on `layer`, except convolutions and the bias."""
+        if layer.kind in ("input", "clock", "conv", "convT"):
             return []
         if layer.kind == "selection":
             return self._selection(layer)
@@ -162,10 +168,9 @@ class Network:
         if layer.kind == "one_to_one":
             return [Synapses(source, b, self._one_to_one(layer, source))
                     for source, b in zip(sources, bits)]
-        if layer.kind != "dense":
-            return [Synapses(sources[0], bits[0], self._unrolled(layer))]
-        more = layer.delay_bits
-        return [Synapses(source, b + PLASTIC_BITS * p + more, axons=self.neurons(source))
+        density = 1.0 if layer.density is None else layer.density
+        return [Synapses(source, b + PLASTIC_BITS * p + layer.delay_bits,
+                         axons=self.neurons(source), density=density)
                 for source, b, p in zip(sources, bits, plastic)]
 
     @staticmethod
@@ -195,33 +200,13 @@ class Network:
         draw = Thinning(layer.random_bits) if layer.k == 1 else Selection(layer.k,
                                                                           layer.random_bits)
         summed = self.sources(layer)[:1] if layer.summed else ()
-        return [*(Synapses(source, 8, axons=self.neurons(source)) for source in summed),
+        density = 1.0 if layer.density is None else layer.density
+        return [*(Synapses(source, 8, axons=self.neurons(source), density=density)
+                  for source in summed),
                 *(Synapses(sources[port], 8, matrix.tocsc())
                   for port, matrix, _ in selection_synapses(draw, layer.latent, layer.silencers,
                                                             layer.held_bits)
                   if matrix.nnz and port in sources)]
-
-    def _unrolled(self, layer: LayerDescription) -> sparse.csc_matrix:
-        if layer.kind == "conv":
-            before = self.shape(self.sources(layer)[0])
-            ones = np.ones((layer.channels, before[0] // layer.groups, *layer.kernel), np.int32)
-            return ConvSynapses(ones, 8, before, layer.stride, layer.padding, layer.dilation,
-                                layer.groups).matrix().tocsc()
-        if len({*layer.kernel}) > 1 or len({*layer.stride}) > 1 or len({*layer.padding}) > 1:
-            raise UserError(f"{self.name}: {layer.name}: only square kernels, strides and "
-                            "paddings can be unrolled; use form = \"shared\"")
-        return unroll(self.as_netfile_layer(layer)).tocsc()
-
-    def as_netfile_layer(self, layer: LayerDescription) -> Conv | ConvT:
-        """A convolution of this shape, every weight 1."""
-        shape = self.shape(self.sources(layer)[0])
-        neuron, bias = Lif(0, 1), np.zeros(layer.channels, np.int32)
-        ends = (layer.stride[0], layer.padding[0])
-        if layer.kind == "conv":
-            return Conv(np.ones((layer.channels, shape[0], *layer.kernel), np.int32), bias, neuron,
-                        shape, *ends)
-        return ConvT(np.ones((shape[0], layer.channels, *layer.kernel), np.int32), bias, neuron,
-                     shape, *ends, layer.output_padding)
 
     def as_shared(self, layer: LayerDescription) -> tuple[tuple[int, int, int], tuple[int, int],
                                                           tuple[int, int]]:
@@ -242,9 +227,8 @@ class Network:
             raise UserError(f"{self.name}: {layer.name}: a transposed convolution from {before} to "
                             f"{(c, h, w)} has no shared-weight form, which needs stride times the "
                             "size; use form = \"unrolled\"")
-        window, low = subpixel(self.as_netfile_layer(layer))
+        window, low = subpixel(ConvT(  # of a single channel: only its taps are asked for
+            np.ones((1, 1, *layer.kernel), np.int32), np.zeros(1, np.int32), Lif(0, 1),
+            (1, *before[1:]), s, layer.padding[0], layer.output_padding))
         side = 2 * max(-low, low + window.shape[-1] - 1) + 1
         return (c * s * s, h // s, w // s), (side, side), (1, 1)
-
-
-# --- from a file ------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ figure of Loihi 2. Every result is an interval.
                               busiest link between two chips)
 
 The time is a lower bound, and therefore the static energy too: congestion of the mesh and host
-input and output are not in it. Its `high` adds the four instead of taking the largest, which is no
-upper bound. Where neurons are placed is not known: cores are taken in the order of the layers, a
+input and output are not in it. Its `high` is the sum of the four instead of the largest, or what
+measured timesteps were as a multiple of the bound, if that is more. What validation finds outside
+an interval widens it: `measured_over_bound`, `measured_over_modelled` (`hw_configs/VALIDATION.md`).
+Where neurons are placed is not known: cores are taken in the order of the layers, a
 message crosses no tile (low), the mean distance in a square of tiles that holds the cores in use,
 or all of it (high).
 """
@@ -24,7 +26,7 @@ or all of it (high).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +35,7 @@ from scipy import sparse
 from hw_configs import EnergyConstants, Quantity
 from lava_models.cost.counts import spikes_sent
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.cost.mapper import Fit, LayerFit
+from lava_models.cost.mapper import Fit, LayerFit, convolution_reach
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import CLOCK, Program, build_program
 
@@ -164,16 +166,27 @@ def activity_of_program(program: Program, samples: int, spikes: Mapping[str, np.
 def activity_at_rate(network: Network, fit: Fit, rate: float, timesteps: int) -> Activity:
     """What every core would do if every neuron fired with probability `rate` in every timestep.
 
-    All weights count as synapses: none is known to be zero.
+    Only synapses per core and axon are counted, no matrix is made. Weights count as synapses where
+    the description does not say how many of them are zero.
     """
     book = _Book(fit, 1)
     for layer in network.layers:
         if not layer.on_chip:
             continue
         book.spikes[layer.name] += rate * network.neurons(layer.name) * timesteps
-        for source, reach in _reach(network, layer, book.fits[layer.name]):
-            chips = book.chips_of(source, reach.shape[1]) if source in book.fits else None
-            book.add(layer.name, reach, np.full((1, reach.shape[1]), rate), chips)
+        neurons = book.fits[layer.name].neurons
+        if layer.clocked:
+            book.add_all(CLOCK, layer.name, 1, neurons, rate)
+        if layer.kind in ("conv", "convT"):
+            book.add_convolution(network, layer, rate)
+        for group in network.synapses(layer):
+            if group.pattern is None:
+                book.add_all(group.source, layer.name, group.axons, neurons * group.density, rate)
+            else:
+                reach = _by_core(group.pattern, book.fits[layer.name])
+                chips = book.chips_of(group.source, reach.shape[1]) if (
+                    group.source in book.fits) else None
+                book.add(layer.name, reach, np.full((1, reach.shape[1]), rate), chips)
     return book.close(timesteps)
 
 
@@ -187,11 +200,12 @@ class _Book:
         self.synops = {name: np.zeros((rows, len(la.cores))) for name, la in self.fits.items()}
         self.messages, self.spikes = dict.fromkeys(self.fits, 0.0), dict.fromkeys(self.fits, 0.0)
         self.links = np.zeros((rows, fit.chips, fit.chips))
+        self._cores_per_chip = fit.board.cores_per_chip
 
     def chips_of(self, name: str, neurons: int, first: int = 0) -> np.ndarray:
         """The chip of each of `neurons` neurons of a layer from `first` on."""
         core = self.first[name] + np.resize(self.fits[name].core_of[first:], neurons)
-        return core // self.fit.board.cores_per_chip
+        return core // self._cores_per_chip
 
     def add(self, target: str, reach: np.ndarray, sent: np.ndarray,
             source_chips: np.ndarray | None) -> None:
@@ -200,18 +214,48 @@ class _Book:
         self.messages[target] += float((sent.sum(axis=0) * np.count_nonzero(reach, axis=0)).sum())
         if source_chips is None:
             return
-        chips = (self.first[target] + np.arange(len(reach))) // self.fit.board.cores_per_chip
+        chips = (self.first[target] + np.arange(len(reach))) // self._cores_per_chip
         for to in np.unique(chips):
             reached = reach[chips == to].any(axis=0)
             for of in np.unique(source_chips):
                 if of != to:
                     self.links[:, of, to] += sent[:, reached & (source_chips == of)].sum(axis=1)
 
+    def add_all(self, source: str, target: str, axons: int, synapses: np.ndarray, rate: float
+                ) -> None:
+        """Book `axons` that reach every core, with so many `synapses` (cores,) each."""
+        self.synops[target] += rate * axons * synapses
+        self.messages[target] += rate * axons * len(synapses)
+        if source in self.fits:
+            chips = (self.first[target] + np.arange(len(synapses))) // self._cores_per_chip
+            leave = np.bincount(self.chips_of(source, axons), minlength=self.fit.chips)
+            for to in np.unique(chips):
+                self.links[:, :, to] += rate * np.where(np.arange(len(leave)) == to, 0, leave)
+
+    def add_convolution(self, network: Network, layer: LayerDescription, rate: float) -> None:
+        """Book what a convolution receives, core by core."""
+        source, placed = network.sources(layer)[0], self.fits[layer.name]
+        inputs, *size = network.shape(source)
+        each = inputs // layer.groups
+        to_chip = (self.first[layer.name] + np.arange(len(placed.cores))) // self._cores_per_chip
+        needed = np.zeros((self.fit.chips, layer.groups, 1, *size), bool)
+        for core, reach in enumerate(convolution_reach(network, layer, placed.core_of,
+                                                       len(placed.cores))):
+            self.synops[layer.name][:, core] += rate * each * reach.sum()
+            self.messages[layer.name] += rate * each * np.count_nonzero(reach)
+            needed[to_chip[core], :, 0] |= reach > 0
+        if source in self.fits:
+            of = self.chips_of(source, network.neurons(source)).reshape(-1, each, *size)
+            for to in np.unique(to_chip):
+                leave = np.bincount(of[np.broadcast_to(needed[to], of.shape)],
+                                    minlength=self.fit.chips)
+                leave[to] = 0
+                self.links[:, :, to] += rate * leave
+
     def close(self, timesteps: int) -> Activity:
         repeat = timesteps / self.rows
         return Activity(tuple(
-            LayerActivity(name, layer.part, layer.form,
-                          np.array([core.neurons for core in layer.cores]), self.synops[name],
+            LayerActivity(name, layer.part, layer.form, layer.neurons, self.synops[name],
                           self.spikes[name], self.messages[name] * repeat)
             for name, layer in self.fits.items()), timesteps, self.links)
 
@@ -225,47 +269,6 @@ def _by_core(matrix: sparse.csc_matrix, layer: LayerFit, first: int = 0) -> np.n
     return np.bincount(key, minlength=cores * matrix.shape[1]).reshape(cores, -1)
 
 
-def _reach(network: Network, layer: LayerDescription, layer_fit: LayerFit
-           ) -> Iterator[tuple[str, np.ndarray]]:
-    """Synapses per core and source neuron of a described layer, source by source."""
-    neurons = np.array([core.neurons for core in layer_fit.cores])
-    if layer.clocked:
-        yield CLOCK, neurons[:, None]
-    if layer.kind in ("conv", "convT"):
-        yield network.sources(layer)[0], _convolution_reach(network, layer, layer_fit)
-        return
-    for group in network.synapses(layer):
-        if group.pattern is None:
-            yield group.source, np.repeat(neurons[:, None], group.axons, axis=1)
-        else:
-            yield group.source, _by_core(group.pattern, layer_fit)
-
-
-def _convolution_reach(network: Network, layer: LayerDescription, layer_fit: LayerFit
-                       ) -> np.ndarray:
-    shape = network.shape(layer.name)
-    source = network.shape(network.sources(layer)[0])
-    core = layer_fit.core_of.reshape(shape)
-    cores = len(layer_fit.cores)
-    # Channels of each core and group at each pixel, then what every tap of an input pixel finds.
-    here = np.stack([(core == i).reshape(layer.groups, -1, *shape[1:]).sum(axis=1)
-                     for i in range(cores)])
-    (sy, sx), (py, px), (dy, dx) = layer.stride, layer.padding, layer.dilation
-    y, x = np.indices(source[1:])
-    reach = np.zeros((cores, layer.groups, *source[1:]), np.int64)
-    for a in range(layer.kernel[0]):
-        for b in range(layer.kernel[1]):
-            if layer.kind == "conv":
-                (oy, ry), (ox, rx) = (np.divmod(n + p - tap * d, s) for n, p, tap, d, s in (
-                    (y, py, a, dy, sy), (x, px, b, dx, sx)))
-                met = (ry == 0) & (rx == 0)
-            else:
-                oy, ox, met = y * sy - py + a, x * sx - px + b, np.ones(source[1:], bool)
-            met = met & (oy >= 0) & (oy < shape[1]) & (ox >= 0) & (ox < shape[2])
-            reach[:, :, met] += here[:, :, oy[met], ox[met]]
-    return np.repeat(reach, source[0] // layer.groups, axis=1).reshape(cores, -1)
-
-
 # --- cost -------------------------------------------------------------------------------------
 
 
@@ -274,11 +277,12 @@ def estimate(activity: Activity, fit: Fit, constants: EnergyConstants,
     """Energy and time of a sample.
 
     Args:
-        static_power: of a chip at rest, in W (default: the chip's published readings).
+        static_power: of a chip at rest, in W (default: the published readings of the board, or of
+            all boards where there is none of it).
     """
     timestep, waits = _timestep_us(activity, fit)
     seconds = timestep * (activity.timesteps * 1e-6)
-    power = static_power or fit.board.chip.static_power_w()
+    power = static_power or fit.board.chip.static_power_w(fit.board.name)
     parts: dict[str, Interval] = {}
     kinds = dict.fromkeys(KINDS, Interval(0.0, 0.0, 0.0))
     per_message = (Interval.of(constants.message)
@@ -292,14 +296,27 @@ def estimate(activity: Activity, fit: Fit, constants: EnergyConstants,
             "spikes": Interval.of(constants.spike) * (layer.spikes * 1e-12),
             "messages": per_message * layer.messages,
         }
+        if constants.measured_over_modelled is not None:
+            known = _around_one(constants.measured_over_modelled)
+            own = {kind: value * known for kind, value in own.items()}
         kinds = {kind: kinds[kind] + own[kind] for kind in KINDS}
         parts[layer.part] = total((parts.get(layer.part, Interval(0.0, 0.0, 0.0)), *own.values()))
     return Estimate(constants, timestep, timestep * (activity.timesteps * 1e-3), waits,
                     Interval.of(power) * fit.chips * seconds, kinds, parts)
 
 
-def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, float]]:
-    """Mean time of a timestep, and what how many of them wait for."""
+def _around_one(ratio: Quantity) -> Interval:
+    """What a published measurement widens a modelled number by; its nominal stays."""
+    low, high = ratio.interval
+    return Interval(1.0, min(low, 1.0), max(high, 1.0))
+
+
+def timestep_terms(activity: Activity, fit: Fit, end: int | None = None) -> dict[str, np.ndarray]:
+    """What each timestep waits for, in us: float64 (rows,) per cause.
+
+    Args:
+        end: of the constants' intervals, 0 for the fast one and 1 for the slow (default: nominal).
+    """
     timing = fit.board.chip.timing
     step = timing.step_one_chip if fit.chips == 1 else timing.step_more_chips
     synops = np.max([layer.synops.max(axis=1) for layer in activity.layers], axis=0)
@@ -307,18 +324,23 @@ def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, floa
     links = activity.links.max(axis=(1, 2))
     one = np.ones(len(links))
 
-    def terms(pick) -> dict[str, np.ndarray]:
-        slowest = pick(timing.link)
-        return {"synchronisation": pick(step) * one, "synops": pick(timing.synop) * synops / 1e3,
-                "neurons": pick(timing.neuron_pass) * pick(timing.passes) * neurons / 1e3 * one,
-                "links": links / slowest}
+    def pick(quantity: Quantity, fast_is_high: bool = False) -> float:
+        return quantity.value if end is None else quantity.interval[end ^ fast_is_high]
 
-    nominal = terms(lambda q: q.value)
+    return {"synchronisation": pick(step) * one, "synops": pick(timing.synop) * synops / 1e3,
+            "neurons": pick(timing.neuron_pass) * pick(timing.passes) * neurons / 1e3 * one,
+            "links": links / pick(timing.link, fast_is_high=True)}
+
+
+def _timestep_us(activity: Activity, fit: Fit) -> tuple[Interval, dict[str, float]]:
+    """Mean time of a timestep, and what how many of them wait for."""
+    nominal = timestep_terms(activity, fit)
     longest = np.max(list(nominal.values()), axis=0)
-    low = np.max(list(terms(lambda q: q.interval[0] if q is not timing.link
-                            else q.interval[1]).values()), axis=0)
-    high = np.sum(list(terms(lambda q: q.interval[1] if q is not timing.link
-                             else q.interval[0]).values()), axis=0)
+    low = np.max(list(timestep_terms(activity, fit, 0).values()), axis=0)
+    high = np.sum(list(timestep_terms(activity, fit, 1).values()), axis=0)
+    known = fit.board.chip.timing.measured_over_bound
+    if known is not None:
+        high = np.maximum(high, longest * known.interval[1])
     names = np.array(list(nominal))[np.argmax(list(nominal.values()), axis=0)]
     return (Interval(float(longest.mean()), float(low.mean()), float(high.mean())),
             {name: float(np.mean(names == name)) for name in nominal})

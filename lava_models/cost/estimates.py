@@ -17,9 +17,18 @@ from hw_configs import (
     load_board,
     load_constants,
     load_mac,
+    load_quantised_ann,
     names,
 )
 from hw_configs.files import UserError
+from lava_models.cost.ann import (
+    WEIGHT_BITS,
+    AnnWork,
+    ann_energy,
+    break_even,
+    work_of_net,
+    work_of_network,
+)
 from lava_models.cost.describe import describe
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, Network
 from lava_models.cost.energy import (
@@ -32,16 +41,18 @@ from lava_models.cost.energy import (
     activity_of_run,
     estimate,
 )
+from lava_models.cost.forms import choose_forms, form_of
 from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
+from lava_models.cost.networks import describe_netx
 from lava_models.net.layers import Dense, Layer
 from lava_models.net.netfile import NetFile
 from lava_models.net.netx import NetxFile
-from lava_models.net.netx_layers import ConvSynapses
 from lava_models.net.pretrained import PRETRAINED_COST
 from lava_models.net.program import Program
 from lava_models.net.synapse import unroll
 
 DEFAULT_CONSTANTS = "loihi1-davies2018"
+QUANTISED_ANN = "ANN of the same layers, bit-matched, memory included"
 LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
 """Boards tried when none is named, small to large."""
 NO_CHIP = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
@@ -52,7 +63,10 @@ ASSUMPTIONS = [
     "no per-operation energy of Loihi 2 is public: constants are Loihi 1's (14 nm), or fitted on "
     "one published Loihi 2 run",
     "time is a lower bound (synchronisation, busiest core, busiest link), and static energy with "
-    "it: mesh congestion is not modelled",
+    "it: mesh congestion is not modelled; `high` is what measured timesteps were, in multiples",
+    "intervals contain every public measurement we know (hw_configs/VALIDATION.md), of two "
+    "networks; measured over nominal, the worst were 2.86 in time, 6.91 in static energy (on a "
+    "board whose power at rest was not known), 0.74 in dynamic energy, 4.01 in all",
     "cores are taken in the order of the layers; how far messages travel is an interval",
     "the mapper's rules are recovered from published compiler tables; for sparse matrices there is "
     "no table",
@@ -125,10 +139,8 @@ def place(network: Network, hardware: Hardware) -> tuple[Fit, Fit | None, str]:
     form = min(wanted, key=lambda f: tried[f].cores)
     best = tried.pop(form)
     if hardware.board is None:
-        boards = [load_board(name) for name in LADDER]
-        on = next((b for b in boards if dataclasses.replace(best, board=b).fits), boards[-1])
-        best = dataclasses.replace(best, board=on)
-        tried = {f: dataclasses.replace(t, board=on) for f, t in tried.items()}
+        best = _on_smallest_board(best)
+        tried = {f: dataclasses.replace(t, board=best.board) for f, t in tried.items()}
     return best, next(iter(tried.values()), None), form
 
 
@@ -149,10 +161,40 @@ def cost_of_program(program: Program, network: Network, samples: int,
                  lambda on: activity_of_program(program, samples, spikes, None, on))
 
 
-def cost_at_rate(network: Network, rate: float, timesteps: int, hardware: Hardware) -> Cost:
+def place_described(network: Network, hardware: Hardware, minimise: str = "cores",
+                    rate: float | None = None, timesteps: int = 1) -> Fit:
+    """Fit a described network in one form of its convolutions: the wanted one, or layer by layer
+    what minimises "cores", or the "time" or "energy" of a sample at an assumed `rate`.
+
+    Raises:
+        UserError: a neuron does not fit a core; a convolution has no such form; no rate is given
+            for time or energy.
+    """
+    if minimise != "cores" and rate is None:
+        raise UserError(f"--minimise {minimise}: needs --rate, spikes per neuron and timestep")
+    board = hardware.board or load_board(LADDER[0])
+
+    def cost(on: Fit) -> tuple[float, float]:
+        activity = activity_at_rate(on.network, on, rate, timesteps)
+        e = estimate(activity, on, hardware.constants[0])
+        if minimise == "energy":
+            return e.total.value, on.cores
+        return e.sample_ms.value, float(sum(layer.synops.max() for layer in activity.layers))
+
+    best = fit(other_form(network, hardware.form), board) if hardware.form else choose_forms(
+        network, board, None if minimise == "cores" else cost)
+    return best if hardware.board else _on_smallest_board(best)
+
+
+def _on_smallest_board(placed: Fit) -> Fit:
+    boards = [load_board(name) for name in LADDER]
+    on = next((b for b in boards if dataclasses.replace(placed, board=b).fits), boards[-1])
+    return dataclasses.replace(placed, board=on)
+
+
+def cost_at_rate(placed: Fit, rate: float, timesteps: int, hardware: Hardware) -> Cost:
     """The cost of a described network at an assumed firing rate per neuron and timestep."""
-    best, other, form = place(network, hardware)
-    return _cost(best, other, form, hardware,
+    return _cost(placed, None, form_of(placed.network), hardware,
                  lambda on: activity_at_rate(on.network, on, rate, timesteps))
 
 
@@ -201,15 +243,27 @@ def _fit_row(layer: LayerFit) -> dict:
 
 
 def time_section(cost: Cost, measured: dict | None = None) -> dict:
-    """Time per timestep and sample; `measured` as in report.build_report."""
+    """Time per timestep and sample; what the host's input takes, where it sends any.
+
+    Args:
+        measured: as in report.build_report.
+    """
     first = cost.estimates[0]
-    what = "lower bound; high adds what low takes the largest of, and is no upper bound"
-    return {
+    what = ("lower bound; high is the sum of what low takes the largest of, or what measured "
+            "timesteps were as multiples of the bound")
+    section = {
         "chip_timestep_us": _modelled(first.timestep_us) | {"what": what},
         "chip_sample_ms": _modelled(first.sample_ms) | {"what": what},
         "waits_for": first.waits,
         "measured_timestep_us": _of_chip(measured, "timestep_us"),
     }
+    step = cost.fit.board.chip.timing.host_step
+    if step is not None and any(not layer.on_chip for layer in cost.fit.network.layers):
+        section["host_input_sample_ms"] = _modelled(
+            Interval.of(step) * (cost.activity.timesteps * 1e-3)) | {
+                "what": "lower bound; what the chip waits for while the host sends its input, "
+                        "beside its own timesteps"}
+    return section
 
 
 def energy_section(cost: Cost, measured: dict | None = None) -> dict:
@@ -297,39 +351,74 @@ def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict, path: Pat
         cpu: joules of the CPU during the run, an entry of `MachineMeters.read`.
         path: of the network's file.
     """
-    return [*_beside("ANN VAE of the same layers, arithmetic only",
-                     multiply_accumulates(net, mode), samples, cpu), *_shipped(net, mode, path)]
+    count = multiply_accumulates(net, mode)
+    return [_arithmetic("ANN VAE of the same layers, arithmetic only", count),
+            quantised_ann(work_of_net(net, mode, count)), *_host_rows(samples, cpu),
+            *_shipped(net, mode, path)]
 
 
-def netx_baselines(net: NetxFile, samples: int, cpu: dict) -> list[dict]:
-    """`baseline_section` of a NetX file: its layers as those of an ANN, run once per sample."""
-    count = 0
-    for layer in net.layers:
-        of = layer.synapses
-        if isinstance(of, ConvSynapses):
-            of = dataclasses.replace(of, weight=np.ones_like(of.weight))
-            count += int(of.fan_out().sum())
-        elif of is not None:
-            count += of.weight.size + (0 if layer.recurrent is None else
-                                       layer.recurrent.weight.size)
-    return _beside("ANN of the same layers, arithmetic of one pass only", count, samples, cpu)
+def netx_baselines(net: NetxFile, timesteps: int, samples: int, cpu: dict) -> list[dict]:
+    """`baseline_section` of a NetX file: its layers as those of an ANN, run once per sample.
+
+    The quantised one's bits are those of spike counts, so not where messages are integers.
+    """
+    work = work_of_network(describe_netx(net), timesteps)
+    spiking = not any(layer.graded for layer in net.layers)
+    return [_arithmetic("ANN of the same layers, arithmetic of one pass only", work.macs),
+            *([quantised_ann(work)] if spiking else []), *_host_rows(samples, cpu)]
 
 
-def _beside(name: str, count: int, samples: int, cpu: dict) -> list[dict]:
-    """The arithmetic of `count` multiply-accumulates, and what the host took."""
+def _arithmetic(name: str, count: int) -> dict:
+    """The arithmetic of `count` multiply-accumulates."""
     mac = load_mac()
+    return {"name": name, "multiply_accumulates": count,
+            "energy_per_sample_j": _modelled(Interval.of(mac.mac) * (count * 1e-12)),
+            "constants": mac.name, "what": f"{mac.technology}; {mac.mac.source}"}
+
+
+def _host_rows(samples: int, cpu: dict) -> list[dict]:
+    """What the host took."""
     if cpu["value"] is not None:
         cpu = {**cpu, "value": cpu["value"] / samples}
     gpu = {"value": None, "basis": "unavailable", "why": "the simulator does not use a GPU",
            "fix": "score-fsvae --device cuda reads NVML while the float model runs"}
     return [
-        {"name": name, "multiply_accumulates": count,
-         "energy_per_sample_j": _modelled(Interval.of(mac.mac) * (count * 1e-12)),
-         "constants": mac.name, "what": f"{mac.technology}; {mac.mac.source}"},
         {"name": "this simulator, CPU", "multiply_accumulates": None, "energy_per_sample_j": cpu,
          "constants": None, "what": "of the host, not of a chip"},
         {"name": "GPU", "multiply_accumulates": None, "energy_per_sample_j": gpu,
          "constants": None, "what": "of the host, not of a chip"}]
+
+
+def quantised_ann(work: AnnWork) -> dict:
+    """The quantised network without spikes, as a row of `baseline_section`."""
+    constants = load_quantised_ann()
+    return {"name": QUANTISED_ANN, "multiply_accumulates": work.macs,
+            "energy_per_sample_j": _modelled(ann_energy(work, constants)),
+            "constants": constants.name,
+            "what": f"{constants.technology}; weights of {WEIGHT_BITS} bits, activations of "
+                    f"{work.activation_bits}; nominal: {work.weights:,} weights and "
+                    f"{work.activations:,} activations each moved once; high: nothing reused"}
+
+
+def break_even_text(dynamic_by_kind: list[dict], ann_j: dict, rate: float,
+                    per: str = "tick") -> str:
+    """Where the spiking network breaks even with the quantised one, in words.
+
+    Args:
+        dynamic_by_kind: as in `energy_section`.
+        ann_j: its energy, modelled.
+        rate: spikes per neuron and `per` now.
+    """
+    neurons = sum(kind["value"] for kind in dynamic_by_kind if kind["name"] == "neurons")
+    moving = sum(kind["value"] for kind in dynamic_by_kind) - neurons
+    least, most = (break_even(neurons, moving, ann_j[key]) for key in ("low", "high"))
+    times = (neurons + moving) / ann_j["value"]
+    text = (f"dynamic energy {times:.2g} times that of the quantised ANN (no power at rest in "
+            f"either); it fires {rate:.3f} spikes per neuron and {per} and breaks even at ")
+    if most == 0:
+        return text + "no rate: neuron updates alone cost more"
+    return text + (f"{least * rate:.4f} if that reuses every word it reads, {most * rate:.4f} if "
+                   "none")
 
 
 def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:

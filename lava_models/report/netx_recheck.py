@@ -108,7 +108,8 @@ def _baselines(record: dict, net: NetxFile) -> Finding:
     if cpu is None:
         return Finding("beside it", DIFFERS, f"baselines: no row '{HOST_CPU}'")
     made = [b | {"energy_per_sample_j": cpu} if b["name"] == HOST_CPU else b
-            for b in netx_baselines(net, record["work"]["samples"], cpu)]
+            for b in netx_baselines(net, record["work"]["timesteps_per_sample"],
+                                    record["work"]["samples"], cpu)]
     return compared("beside it", "baselines", mine, made, "the network's arithmetic again")
 
 

@@ -16,6 +16,7 @@ from lava_models.cost.estimates import (
     netx_baselines,
 )
 from lava_models.cost.networks import describe_netx
+from lava_models.cost.tables import write_tables
 from lava_models.graph.netx_run import NetxRun
 from lava_models.net.netx import NetxFile
 from lava_models.net.netx_layers import STATE_EXP, Cuba, NetxLayer, SigmaDelta
@@ -107,6 +108,8 @@ def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program:
         save_layer_rasters(run.rasters, folder / RASTER, f"{net.name}: messages, first sample")
         save_readout(readout, folder / OUTPUT, what)
         save_counts(run.counts, None, folder / COUNTS)
+        cost = cost_of_netx(net, program, samples, run.counts, hardware)
+        write_tables(cost, folder / "report")
         record = build_report(
             run=identity(arguments, 0), inputs={
                 "net": str(net_path), "net_sha256": file_sha256(net_path), "dataset": None,
@@ -116,8 +119,9 @@ def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program:
             target=done.target, mode=MODE, samples=samples, first=0, schedule=program.schedule,
             readout=program.readout.phase, steps=run.steps, wall_s=done.wall_s,
             counts=count_program(program, samples, run.counts, None),
-            cost=cost_of_netx(net, program, samples, run.counts, hardware),
-            baselines=netx_baselines(net, samples, done.cpu), host=HOST, measured=done.measured,
+            cost=cost,
+            baselines=netx_baselines(net, program.schedule.period, samples, done.cpu), host=HOST,
+            measured=done.measured,
             quality=netx_quality(run.messages), check=done.check, pictures=[RASTER, OUTPUT],
             outputs={name: file_sha256(folder / name)
                      for name in (OUTPUTS, READOUT, RASTER, OUTPUT)})

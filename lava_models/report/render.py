@@ -15,9 +15,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lava_models.cost.estimates import QUANTISED_ANN, break_even_text
 from lava_models.net.netx_program import MODE as NETX
 from lava_models.report.file_names import file_of
 
+NOT_FIRING = ("clock", "random bits", "input")
+"""Parts whose spikes say nothing about how much a network fires."""
 _COLUMNS = ("layer", "part", "neurons", "synapses", "spikes / sample", "synops / sample",
             "neuron updates / sample", "spikes / neuron and tick")
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
@@ -88,11 +91,26 @@ def _work_facts(work: dict, seed: int) -> list[tuple[str, str]]:
           if work["mode"] == "reconstruct" and work["timesteps_per_tick"] > 1 else [])]
 
 
+def _worth(record: dict) -> str | None:
+    """Beside the quantised ANN, and at which rate that would be even; None in older records."""
+    ann = next((b for b in record["baselines"] if b["name"] == QUANTISED_ANN), None)
+    firing = [la for la in record["layers"] if la["on_chip"] and la["part"] not in NOT_FIRING]
+    if ann is None or not firing:
+        return None
+    ticks = record["work"]["ticks"] * record["work"]["samples"]
+    rate = sum(la["spikes"] for la in firing) / (ticks * sum(la["neurons"] for la in firing))
+    return break_even_text(record["energy"]["dynamic_by_kind_j"], ann["energy_per_sample_j"], rate)
+
+
+def _scaled(entry: dict, by: float) -> dict:
+    """An entry in another unit."""
+    return {**entry, **{key: entry[key] * by for key in ("value", "low", "high")}}
+
+
 def facts(record: dict) -> list[tuple[str, str]]:
     """What a reader wants first, as (name, text)."""
     work, target, fit = record["work"], record["target"], record["fit"]
     time, energy = record["time"], record["energy"]
-    step = {k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}
     other = fit["other_form"]
     rows = [
         ("backend", f"{target['backend']} ({target['description']})"),
@@ -111,8 +129,14 @@ def facts(record: dict) -> list[tuple[str, str]]:
             rows += [("decoder", decoder_forms(fit))]
     rows += [
         ("energy per sample", f"{interval(energy['energy_per_sample_j'], 'J')} by "
-         f"{energy['constants']}; static {interval(energy['static_j'], 'J')}"),
-        ("chip timestep", f"at least {interval({**time['chip_timestep_us'], **step}, 's')}"),
+         f"{energy['constants']}; static at least {interval(energy['static_j'], 'J')}"),
+        *([("host input", "at least "
+            + interval(_scaled(time["host_input_sample_ms"], 1e-3), "s")
+            + " per sample, beside the chip's own time")]
+          if "host_input_sample_ms" in time else []),
+        ("chip timestep", "at least "
+         + interval(_scaled(time["chip_timestep_us"], 1e-6), "s")),
+        *([("is it worth it", worth)] if (worth := _worth(record)) else []),
         ("measured on chip", _measured(record)),
         ("host time", f"{time['host_wall_s']['value']:.1f} s, measured "
                       f"({time['host_wall_s']['what']})"),
@@ -324,9 +348,44 @@ def to_html(record: dict, folder: Path) -> str:
         shares=_shares(record), fit_columns=_FIT_COLUMNS, fits=_with_bars(
             fit_rows(record)[:-1], [la["fullest_core"][la["binds"]]["percent"] or 0
                                     for la in record["fit"]["layers"]], 100.0),
-        fit_total=fit_rows(record)[-1], measured_columns=_MEASURED_COLUMNS,
+        fit_total=fit_rows(record)[-1], chips=_chips(record), limits=_limits(record),
+        measured_columns=_MEASURED_COLUMNS,
         measured=measured_rows(record), baseline_columns=_BASELINE_COLUMNS,
         baselines=baseline_rows(record))
+
+
+def _chips(record: dict) -> list[dict]:
+    """The chips in use as grids of cores: their layer, and how full its fullest core is."""
+    fit, columns = record["fit"], math.ceil(math.sqrt(record["fit"]["cores_per_chip"]))
+    rows = -(-fit["cores_per_chip"] // columns)
+    cores = [(i, layer) for i, layer in enumerate(fit["layers"]) for _ in range(layer["cores"])]
+    chips = []
+    for first in range(0, len(cores), fit["cores_per_chip"]):
+        held = cores[first:first + fit["cores_per_chip"]]
+        chips.append({"columns": columns, "rows": rows, "cores": [
+            {"x": at % columns, "y": at // columns, "color": i % 10,
+             "text": f"core {at}: {layer['name']}, {_fullest(layer)}"}
+            for at, (i, layer) in enumerate(held)]})
+    return chips
+
+
+def _fullest(layer: dict) -> str:
+    used = layer["fullest_core"][layer["binds"]]
+    return f"{layer['binds']} {used['percent'] or 0:.0f} % on its fullest core"
+
+
+def _limits(record: dict) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows): percent of every limit on the fullest core of each layer, and its spikes."""
+    layers = record["fit"]["layers"]
+    columns = list(layers[0]["fullest_core"])
+    spikes = {la["name"]: la["spikes_per_sample"] for la in record["layers"]}
+    rows = []
+    for layer in layers:
+        percents = [layer["fullest_core"].get(c, {}).get("percent") for c in columns]
+        sent = spikes.get(layer["name"])
+        rows.append([layer["name"], *("-" if p is None else f"{p:.1f}" for p in percents),
+                     "-" if sent is None else f"{sent:,.0f}"])
+    return ["layer", *(f"{c}, %" for c in columns), "spikes sent"], rows
 
 
 def _with_bars(rows: list[list[str]], values: list[float], full: float | None = None) -> list[dict]:

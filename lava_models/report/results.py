@@ -22,6 +22,7 @@ from lava_models.cost.estimates import (
     file_sha256,
     host_work,
 )
+from lava_models.cost.tables import TABLES, write_tables
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import build_program
 from lava_models.reference.simulator import decode_images
@@ -37,7 +38,7 @@ PICTURES = ("images.png", "latents.png")
 OUTPUTS, READOUT, RASTER, OUTPUT = "outputs.npy", "readout.npy", "raster.png", "output.png"
 """Of any NetX file: messages of its last layer, what they say, and both as pictures."""
 RESULTS = (IMAGES, FINISHED, *PICTURES, COUNTS, OUTPUTS, READOUT, RASTER, OUTPUT)
-REPORTS = ("report.md", "report.html", "report.json")
+REPORTS = (*TABLES, "report.md", "report.html", "report.json")
 """The last one says that a set of results is whole."""
 
 
@@ -83,6 +84,8 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
                     f"latent spikes, {mode}, backend {run.target['backend']}")
         save_array(decoded, folder / IMAGES)
         save_counts(run.counts, pixels, folder / COUNTS)
+        cost = cost_of_run(net, mode, samples, run.counts, pixels, hardware, net_path.name)
+        write_tables(cost, folder / "report")
         record = build_report(
             run=identity(arguments, seed), inputs={
                 "net": str(net_path), "net_sha256": file_sha256(net_path), "dataset": dataset,
@@ -92,7 +95,7 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
             schedule=program.schedule, readout=program.readout.phase, steps=run.steps,
             wall_s=run.wall_s,
             counts=count_run(net, mode, samples, run.counts, pixels),
-            cost=cost_of_run(net, mode, samples, run.counts, pixels, hardware, net_path.name),
+            cost=cost,
             baselines=baseline_section(net, mode, samples, run.cpu, net_path),
             host=host_work(net, mode), measured=run.measured,
             quality=quality(run.images, decoded), check=run.check, pictures=list(PICTURES),

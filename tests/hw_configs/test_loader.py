@@ -47,9 +47,13 @@ def test_multiply_accumulate():
 
 def test_power_at_rest_leaves_a_network_out():
     chip = load_chip()
-    both, one = chip.static_power_w(), chip.static_power_w(without="PilotNet-LIF")
-    assert both.interval == (0.232078, 0.281775)
-    assert one.interval == (one.value, one.value) == (0.281775, 0.281775)
+    every, vpx = chip.static_power_w(), chip.static_power_w("VPX board")
+    assert every.interval == (0.109, 0.461738)
+    assert vpx.interval == (vpx.value, vpx.value) == (0.461738, 0.461738)
+    assert chip.static_power_w("Oheo Gulch").interval == (0.109, 0.281775)
+    # A board without a reading of its own, or none that is left: the span of all others.
+    assert chip.static_power_w("Hala Point").interval == every.interval
+    assert chip.static_power_w("VPX board", without="YOLO-KP").interval == (0.109, 0.281775)
     with pytest.raises(HwConfigError, match="no reading but of"):
         load_chip("loihi1").static_power_w(without="similarity search on 32 chips")
 
