@@ -127,6 +127,7 @@ def test_channel_sums_over_many_tiles(monkeypatch):
 
 
 @compiled
+@pytest.mark.slow
 def test_all_of_the_above_in_the_interpreter():
     """In one process with the variable set: every test that is skipped here passes there."""
     ran = subprocess.run(
