@@ -316,6 +316,10 @@ def battery_command(arguments: list[str]) -> int:
 
     channels, width, dilation = command.channels, command.random_bits, command.dilation
     net = None if command.net is None else read_net(command.net)
+    if net is not None and net.rate is not None:
+        raise UserError(f"--net {command.net}: has rate latents, whose prior draws from bits that "
+                        "are held for a sample; only the chip has such, and there is nothing to "
+                        "compare with; leave out --net, and give --channels and --random-bits")
     if net is not None:
         channels, width = net.latent, net.random_bits
         dilation = schedule_for(net, "generate").dilation

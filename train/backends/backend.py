@@ -74,6 +74,12 @@ class LifNeurons:
     norm: nn.Module | None
     """What their current is normalised by first (train.layers.norm.TdBN), or None."""
 
+    def currents(self, current: Tensor, ticks: int | None) -> Tensor:
+        """The current (T or 1, N, ...) normalised, and at every tick (T, N, ...)."""
+        if self.norm is not None:
+            current = self.norm(current)
+        return current if ticks is None else current.expand(ticks, *current.shape[1:])
+
 
 @dataclass(frozen=True)
 class GlifValues:

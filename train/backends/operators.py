@@ -25,10 +25,7 @@ class Operators:
     def lif(self, current: Tensor, r0: Tensor | None, neurons: LifNeurons, ticks: int | None
             ) -> tuple[Tensor, Tensor]:
         """As Backend's."""
-        if neurons.norm is not None:
-            current = neurons.norm(current)
-        if ticks is not None:
-            current = current.expand(ticks, *current.shape[1:])
+        current = neurons.currents(current, ticks)
         if r0 is None:
             r0 = torch.zeros_like(current[0])
         return _Lif.apply(current, r0, neurons)

@@ -45,10 +45,7 @@ class Slayer:
     def lif(self, current: Tensor, r0: Tensor | None, neurons: LifNeurons, ticks: int | None
             ) -> tuple[Tensor, Tensor]:
         """As Backend's; no gradient goes through r0 and the membranes returned."""
-        if neurons.norm is not None:
-            current = neurons.norm(current)
-        if ticks is not None:
-            current = current.expand(ticks, *current.shape[1:])
+        current = neurons.currents(current, ticks)
         integrate, spike = slayer.neuron.dynamics.leaky_integrator, slayer.spike.Spike
         grid, s = neurons.grid, neurons.surrogate
         scale = int(grid.scale)

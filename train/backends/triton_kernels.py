@@ -14,6 +14,12 @@ import triton.language as tl
 
 
 @triton.jit
+def _channels(values, mine):
+    """A value per channel, (1, BC), for a block (BR, BC)."""
+    return tl.expand_dims(tl.load(values, mask=mine, other=0.0), 0)
+
+
+@triton.jit
 def _truncated(x):
     return x.to(tl.int64).to(tl.float32)
 
@@ -70,9 +76,9 @@ def affine(grad, x, p, q, w, rows, channels, BR: tl.constexpr, BC: tl.constexpr)
     mine = c < channels
     here = tl.expand_dims(row < rows, 1) & tl.expand_dims(mine, 0)
     at = tl.expand_dims(row.to(tl.int64) * channels, 1) + tl.expand_dims(c, 0)
-    p_c = tl.expand_dims(tl.load(p + c, mask=mine, other=0.0), 0)
-    q_c = tl.expand_dims(tl.load(q + c, mask=mine, other=0.0), 0)
-    w_c = tl.expand_dims(tl.load(w + c, mask=mine, other=0.0), 0)
+    p_c = _channels(p + c, mine)
+    q_c = _channels(q + c, mine)
+    w_c = _channels(w + c, mine)
     value = p_c * tl.load(grad + at, mask=here, other=0.0)
     value = value + q_c * tl.load(x + at, mask=here, other=0.0) + w_c
     tl.store(grad + at, value, mask=here)
@@ -88,8 +94,8 @@ def fire(x, gain, shift, r, spikes, rows, channels, plane, scale, keep, threshol
     mine = c < channels
     here = tl.expand_dims(row < rows, 1) & tl.expand_dims(mine, 0)
     at = tl.expand_dims(row.to(tl.int64) * channels, 1) + tl.expand_dims(c, 0)
-    gain_c = tl.expand_dims(tl.load(gain + c, mask=mine, other=0.0), 0)
-    shift_c = tl.expand_dims(tl.load(shift + c, mask=mine, other=0.0), 0)
+    gain_c = _channels(gain + c, mine)
+    shift_c = _channels(shift + c, mine)
     state = tl.load(r + at, mask=here, other=0.0)
     from_x, to = at, at
     for _ in range(T):
@@ -117,8 +123,8 @@ def fire_backward(x, gain, shift, r0, above, grad_r, grad, v, partial, rows, cha
     mine = c < channels
     here = tl.expand_dims(row < rows, 1) & tl.expand_dims(mine, 0)
     at = tl.expand_dims(row.to(tl.int64) * channels, 1) + tl.expand_dims(c, 0)
-    gain_c = tl.expand_dims(tl.load(gain + c, mask=mine, other=0.0), 0)
-    shift_c = tl.expand_dims(tl.load(shift + c, mask=mine, other=0.0), 0)
+    gain_c = _channels(gain + c, mine)
+    shift_c = _channels(shift + c, mine)
     state = tl.load(r0 + at, mask=here, other=0.0)
     from_x, to = at, at
     for _ in range(T):  # the membranes again
@@ -174,15 +180,15 @@ def fire_gated(x, u, spikes, keep, leak, reset, subtract, threshold, gain, rows,
     mine = c < channels
     here = tl.expand_dims(row < rows, 1) & tl.expand_dims(mine, 0)
     at = tl.expand_dims(row.to(tl.int64) * channels, 1) + tl.expand_dims(c, 0)
-    keep_c = tl.expand_dims(tl.load(keep + c, mask=mine, other=0.0), 0)
-    leak_c = tl.expand_dims(tl.load(leak + c, mask=mine, other=0.0), 0)
-    reset_c = tl.expand_dims(tl.load(reset + c, mask=mine, other=0.0), 0)
-    subtract_c = tl.expand_dims(tl.load(subtract + c, mask=mine, other=0.0), 0)
-    threshold_c = tl.expand_dims(tl.load(threshold + c, mask=mine, other=0.0), 0)
+    keep_c = _channels(keep + c, mine)
+    leak_c = _channels(leak + c, mine)
+    reset_c = _channels(reset + c, mine)
+    subtract_c = _channels(subtract + c, mine)
+    threshold_c = _channels(threshold + c, mine)
     state = tl.load(u + at, mask=here, other=0.0)
     from_x, to, of_gain = at, at, c
     for _ in range(T):
-        factor = tl.expand_dims(tl.load(gain + of_gain, mask=mine, other=0.0), 0)
+        factor = _channels(gain + of_gain, mine)
         current = factor * tl.load(x + from_x, mask=here, other=0.0)
         state = _gated(state, current, keep_c, leak_c, reset_c, subtract_c, threshold_c)
         tl.store(spikes + to, (state > threshold_c).to(tl.float32), mask=here)
@@ -206,17 +212,17 @@ def fire_gated_backward(x, u0, above, grad_u, grad, v, partial, keep, leak, rese
     mine = c < channels
     here = tl.expand_dims(row < rows, 1) & tl.expand_dims(mine, 0)
     at = tl.expand_dims(row.to(tl.int64) * channels, 1) + tl.expand_dims(c, 0)
-    keep_c = tl.expand_dims(tl.load(keep + c, mask=mine, other=0.0), 0)
-    leak_c = tl.expand_dims(tl.load(leak + c, mask=mine, other=0.0), 0)
-    reset_c = tl.expand_dims(tl.load(reset + c, mask=mine, other=0.0), 0)
-    subtract_c = tl.expand_dims(tl.load(subtract + c, mask=mine, other=0.0), 0)
-    threshold_c = tl.expand_dims(tl.load(threshold + c, mask=mine, other=0.0), 0)
+    keep_c = _channels(keep + c, mine)
+    leak_c = _channels(leak + c, mine)
+    reset_c = _channels(reset + c, mine)
+    subtract_c = _channels(subtract + c, mine)
+    threshold_c = _channels(threshold + c, mine)
     first = tl.load(u0 + at, mask=here, other=0.0)
     state = first
     from_x, to, of_gain = at, at, c
     out = partial + tl.program_id(0) * (5 + T) * channels + c
     for _ in range(T):  # the membranes again
-        factor = tl.expand_dims(tl.load(gain + of_gain, mask=mine, other=0.0), 0)
+        factor = _channels(gain + of_gain, mine)
         current = factor * tl.load(x + from_x, mask=here, other=0.0)
         state = _gated(state, current, keep_c, leak_c, reset_c, subtract_c, threshold_c)
         tl.store(v + to, state, mask=here)
@@ -254,7 +260,7 @@ def fire_gated_backward(x, u0, above, grad_u, grad, v, partial, keep, leak, rese
         later = of_spike * slope + later * keep_c * stay + outside
         outside = tl.zeros((BR, BC), tl.float32)
         of_leak -= later
-        factor = tl.expand_dims(tl.load(gain + of_gain, mask=mine, other=0.0), 0)
+        factor = _channels(gain + of_gain, mine)
         input_ = tl.load(x + from_x, mask=here, other=0.0)
         summed = tl.sum(tl.where(here, later * input_, 0.0), axis=0)
         tl.store(out + (of_gain - c + 5 * channels), summed, mask=mine)

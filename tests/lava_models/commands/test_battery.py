@@ -19,6 +19,7 @@ from lava_models.commands.random_bits_battery import (
     rejected,
     repeats_within,
 )
+from lava_models.net.pretrained import NETWORKS
 from lava_models.net.ring import Ring
 
 CHANNELS, WIDTH, TICKS = 24, 8, 8192
@@ -136,3 +137,8 @@ def test_command(net_factory, tmp_path, capsys):
 def test_bad_input(arguments, message):
     with pytest.raises(UserError, match=message):
         battery_command(arguments)
+
+
+def test_rate_latents_are_refused():
+    with pytest.raises(UserError, match="has rate latents, whose prior draws from bits"):
+        battery_command(["--ticks", "1024", "--net", str(NETWORKS["mnist-rate"])])
