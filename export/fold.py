@@ -11,7 +11,7 @@ from lava_models.net.layers import lif_obstacles
 from train.layers.blocks import Conv, ConvT
 from train.layers.glif import Glif
 from train.layers.integers import IntegerLif
-from train.models.fsvae import SpikingVae
+from train.models.spiking import SpikingVae
 
 
 @dataclass(frozen=True)

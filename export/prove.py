@@ -15,7 +15,7 @@ from lava_models.graph.lava_graph import run_graph
 from lava_models.net.netfile import NetFile
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
-from train.models.fsvae import SpikingVae
+from train.models.spiking import SpikingVae
 
 BATCH = 64
 MOST_CHANGE = 0.25

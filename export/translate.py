@@ -17,9 +17,9 @@ from train.config import ModelConfig, RunConfig
 from train.data import load_images, to_float
 from train.models.base import Model
 from train.models.esvae import Esvae
-from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
 from train.models.prior import THRESHOLD, UNIT, RatePrior
+from train.models.spiking import SpikingVae
 
 SEEN = 2000
 """Training images that integers are chosen by; of the test set nothing is."""

@@ -24,7 +24,8 @@ from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, Result, encode_images
 from train.layers.blocks import Readout
 from train.layers.integers import MEMBRANE_UNITS
-from train.models.fsvae import GlifVae, SpikingVae
+from train.models.fsvae import GlifVae
+from train.models.spiking import SpikingVae
 
 
 @dataclass(frozen=True)

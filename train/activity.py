@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from train.layers.blocks import ConvT
-from train.models.fsvae import FSVAE, SpikingVae
+from train.models.fsvae import FSVAE
+from train.models.spiking import SpikingVae
 
 SELECTION = "selection"
 

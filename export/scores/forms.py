@@ -28,7 +28,7 @@ from train.checkpoint import load_model, sha256_of, start_of
 from train.config import LifConfig, RunConfig
 from train.models.base import Model
 from train.models.build import build_model
-from train.models.fsvae import SpikingVae
+from train.models.spiking import SpikingVae
 from train.streams import stream
 
 POST_TRAINING, FINE_TUNED = "post-training", "fine-tuned"

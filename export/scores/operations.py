@@ -16,8 +16,8 @@ from torch import nn
 from train.activity import Activity, fan_out, named_blocks, neuron_counts, synops
 from train.layers.blocks import Conv, ConvT
 from train.models.ann import AnnVae
-from train.models.fsvae import SpikingVae
 from train.models.poisson import PoissonVae
+from train.models.spiking import SpikingVae
 
 WITHOUT = {"reconstruct": ("prior",), "generate": ("encoder", "posterior")}
 """Parts that do not run in a mode."""

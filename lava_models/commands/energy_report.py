@@ -349,21 +349,21 @@ def _compare(command: Command) -> int:
 def _fit(command: Command) -> int:
     from lava_models.commands.console import make_console
     from lava_models.cost.ann import work_of_network
+    from lava_models.cost.baselines import break_even_text, quantised_ann
     from lava_models.cost.describe import to_toml
     from lava_models.cost.estimates import (
-        break_even_text,
         cost_at_rate,
         energy_section,
         fit_section,
         load_hardware,
         place_described,
-        quantised_ann,
         time_section,
     )
     from lava_models.cost.forms import form_of
     from lava_models.cost.networks import read_network
     from lava_models.net.netx import NetxOptions
-    from lava_models.report.render import fit_to_terminal, interval
+    from lava_models.report.render import fit_to_terminal
+    from lava_models.report.rows import interval
 
     if command.rate is not None and not 0 <= command.rate <= 1:
         raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")

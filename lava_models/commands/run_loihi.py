@@ -255,7 +255,8 @@ def _show_dry_run(console, command, net, cost, what: str, samples: int,
 
     from lava_models.cost.estimates import energy_section, fit_section_of, time_section
     from lava_models.net.program import schedule_for
-    from lava_models.report.render import fit_to_terminal, interval
+    from lava_models.report.render import fit_to_terminal
+    from lava_models.report.rows import interval
 
     schedule = schedule_for(net, command.mode)
     console.print(f"dry run of {command.net} for backend loihi2 ({what}): nothing is sent, not run "

@@ -96,7 +96,8 @@ def _show_plan(console, command, net: NetxFile, program: Program, inputs: NetxIn
 
     from lava_models.cost.estimates import energy_section, fit_section_of, time_section
     from lava_models.loihi.netx_hardware import planned_netx_processes
-    from lava_models.report.render import fit_to_terminal, interval
+    from lava_models.report.render import fit_to_terminal
+    from lava_models.report.rows import interval
 
     console.print(f"dry run of {command.net} for backend loihi2: nothing is sent, not run on "
                   "hardware")

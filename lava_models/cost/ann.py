@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hw_configs import QuantisedAnn
 from lava_models.cost.description import Network
 from lava_models.cost.energy import Interval
-from lava_models.cost.mapper import convolution_synapses
+from lava_models.cost.reach import convolution_synapses
 from lava_models.net.netfile import NetFile
 
 WEIGHT_BITS = 8

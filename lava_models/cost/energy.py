@@ -35,7 +35,8 @@ from scipy import sparse
 from hw_configs import EnergyConstants, Quantity
 from lava_models.cost.counts import spikes_sent
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.cost.mapper import Fit, LayerFit, convolution_reach
+from lava_models.cost.mapper import Fit, LayerFit
+from lava_models.cost.reach import convolution_reach
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import CLOCK, Program, build_program
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,9 @@ from hw_configs import (
     EnergyConstants,
     load_board,
     load_constants,
-    load_mac,
-    load_quantised_ann,
     names,
 )
 from hw_configs.files import UserError
-from lava_models.cost.ann import (
-    WEIGHT_BITS,
-    AnnWork,
-    ann_energy,
-    break_even,
-    work_of_net,
-    work_of_network,
-)
 from lava_models.cost.describe import describe
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, Network
 from lava_models.cost.energy import (
@@ -43,16 +32,10 @@ from lava_models.cost.energy import (
 )
 from lava_models.cost.forms import choose_forms, form_of
 from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
-from lava_models.cost.networks import describe_netx
-from lava_models.net.layers import Dense, Layer
 from lava_models.net.netfile import NetFile
-from lava_models.net.netx import NetxFile
-from lava_models.net.pretrained import PRETRAINED_COST
 from lava_models.net.program import Program
-from lava_models.net.synapse import unroll
 
 DEFAULT_CONSTANTS = "loihi1-davies2018"
-QUANTISED_ANN = "ANN of the same layers, bit-matched, memory included"
 LADDER = ("oheogulch", "kapohopoint", "vpx", "halapoint")
 """Boards tried when none is named, small to large."""
 NO_CHIP = {"value": None, "basis": "unavailable", "why": "ran on the CPU simulator, which has no "
@@ -222,8 +205,8 @@ def fit_section(best: Fit, other: Fit | None, form: str,
         "other_form": None if other is None else {
             "convolutions": next(f for f in FORMS if f != form), "cores": other.cores,
             "chips": other.chips, "cores_by_part": other.cores_by_part,
-            "energy_per_sample_j": other_estimate and _modelled(other_estimate.total),
-            "chip_sample_ms": other_estimate and _modelled(other_estimate.sample_ms)},
+            "energy_per_sample_j": other_estimate and modelled(other_estimate.total),
+            "chip_sample_ms": other_estimate and modelled(other_estimate.sample_ms)},
         "layers": [_fit_row(layer) for layer in best.layers],
     }
 
@@ -252,14 +235,14 @@ def time_section(cost: Cost, measured: dict | None = None) -> dict:
     what = ("lower bound; high is the sum of what low takes the largest of, or what measured "
             "timesteps were as multiples of the bound")
     section = {
-        "chip_timestep_us": _modelled(first.timestep_us) | {"what": what},
-        "chip_sample_ms": _modelled(first.sample_ms) | {"what": what},
+        "chip_timestep_us": modelled(first.timestep_us) | {"what": what},
+        "chip_sample_ms": modelled(first.sample_ms) | {"what": what},
         "waits_for": first.waits,
         "measured_timestep_us": _of_chip(measured, "timestep_us"),
     }
     step = cost.fit.board.chip.timing.host_step
     if step is not None and any(not layer.on_chip for layer in cost.fit.network.layers):
-        section["host_input_sample_ms"] = _modelled(
+        section["host_input_sample_ms"] = modelled(
             Interval.of(step) * (cost.activity.timesteps * 1e-3)) | {
                 "what": "lower bound; what the chip waits for while the host sends its input, "
                         "beside its own timesteps"}
@@ -279,19 +262,19 @@ def energy_section(cost: Cost, measured: dict | None = None) -> dict:
     return {
         "scope": "one sample, chips only, in a row of samples without gaps",
         "constants": first.constants.name,
-        "energy_per_sample_j": _modelled(first.total),
-        "over_all_sets_j": _modelled(over),
-        "energy_per_timestep_j": _modelled(first.total * (1 / cost.activity.timesteps)),
-        "static_j": _modelled(first.static),
-        "dynamic_j": _modelled(first.dynamic),
+        "energy_per_sample_j": modelled(first.total),
+        "over_all_sets_j": modelled(over),
+        "energy_per_timestep_j": modelled(first.total * (1 / cost.activity.timesteps)),
+        "static_j": modelled(first.static),
+        "dynamic_j": modelled(first.dynamic),
         "dynamic_by_kind_j": [{"name": kind, "count": float(counts[kind]),
-                               **_modelled(first.by_kind[kind])} for kind in KINDS],
-        "dynamic_by_part_j": [{"name": part, **_modelled(value)}
+                               **modelled(first.by_kind[kind])} for kind in KINDS],
+        "dynamic_by_part_j": [{"name": part, **modelled(value)}
                               for part, value in first.by_part.items()],
         "sets": [{"name": e.constants.name, "technology": e.constants.technology,
                   "fitted_on": e.constants.fitted_on,
                   "sha256": hashlib.sha256(repr(e.constants).encode()).hexdigest(),
-                  "dynamic_j": _modelled(e.dynamic), "total_j": _modelled(e.total)}
+                  "dynamic_j": modelled(e.dynamic), "total_j": modelled(e.total)}
                  for e in cost.estimates],
         "measured_j": _of_chip(measured, "energy_per_sample_j"),
         "assumptions": ASSUMPTIONS + [GATED] * any(
@@ -304,137 +287,9 @@ def _of_chip(measured: dict | None, name: str) -> dict:
     return dict(NO_CHIP if measured is None else measured.get(name, NOT_PROFILED))
 
 
-def _modelled(value: Interval) -> dict:
+def modelled(value: Interval) -> dict:
+    """An interval as a record's entry."""
     return {**value.as_dict(), "basis": "modelled"}
-
-
-def multiply_accumulates(net: NetFile, mode: str) -> int:
-    """Of the ANN VAE with the same layers, per image: encoder and decoder once, Gaussian latent."""
-    def macs(layer: Layer) -> int:
-        if isinstance(layer, Dense):
-            return layer.weight.size
-        return unroll(dataclasses.replace(layer, weight=np.ones_like(layer.weight))).nnz
-
-    decoder = sum(map(macs, net.decoder))
-    if mode == "generate":
-        return decoder
-    if net.poisson is not None:
-        return _host_macs(net) + net.poisson.encoder[-1].weight.size + decoder
-    return sum(map(macs, net.encoder)) + macs(net.encoder[-1]) + decoder  # mean and variance
-
-
-def host_work(net: NetFile, mode: str) -> str:
-    """What the host computes in a run, in words."""
-    if net.poisson is None:
-        return "image encoding, tanh of the readout"
-    encoder = (f"the encoder ({_host_macs(net):,} multiply-accumulates per image) and its "
-               "exponential, ")
-    return (encoder if mode == "reconstruct" else "") + "scale and offset of the readout"
-
-
-def _host_macs(net: NetFile) -> int:
-    """Of the encoder that the host computes, borders of convolutions included."""
-    total, (_, h, w) = 0, net.image_shape
-    for layer in net.poisson.encoder:
-        if layer.weight.ndim == 4:
-            h, w = -(-h // 2), -(-w // 2)
-            total += layer.weight.size * h * w
-        else:
-            total += layer.weight.size
-    return total
-
-
-def baseline_section(net: NetFile, mode: str, samples: int, cpu: dict, path: Path) -> list[dict]:
-    """What to compare with: the ANN's arithmetic, and what the simulator took on this machine.
-
-    Args:
-        cpu: joules of the CPU during the run, an entry of `MachineMeters.read`.
-        path: of the network's file.
-    """
-    count = multiply_accumulates(net, mode)
-    return [_arithmetic("ANN VAE of the same layers, arithmetic only", count),
-            quantised_ann(work_of_net(net, mode, count)), *_host_rows(samples, cpu),
-            *_shipped(net, mode, path)]
-
-
-def netx_baselines(net: NetxFile, timesteps: int, samples: int, cpu: dict) -> list[dict]:
-    """`baseline_section` of a NetX file: its layers as those of an ANN, run once per sample.
-
-    The quantised one's bits are those of spike counts, so not where messages are integers.
-    """
-    work = work_of_network(describe_netx(net), timesteps)
-    spiking = not any(layer.graded for layer in net.layers)
-    return [_arithmetic("ANN of the same layers, arithmetic of one pass only", work.macs),
-            *([quantised_ann(work)] if spiking else []), *_host_rows(samples, cpu)]
-
-
-def _arithmetic(name: str, count: int) -> dict:
-    """The arithmetic of `count` multiply-accumulates."""
-    mac = load_mac()
-    return {"name": name, "multiply_accumulates": count,
-            "energy_per_sample_j": _modelled(Interval.of(mac.mac) * (count * 1e-12)),
-            "constants": mac.name, "what": f"{mac.technology}; {mac.mac.source}"}
-
-
-def _host_rows(samples: int, cpu: dict) -> list[dict]:
-    """What the host took."""
-    if cpu["value"] is not None:
-        cpu = {**cpu, "value": cpu["value"] / samples}
-    gpu = {"value": None, "basis": "unavailable", "why": "the simulator does not use a GPU",
-           "fix": "score-fsvae --device cuda reads NVML while the float model runs"}
-    return [
-        {"name": "this simulator, CPU", "multiply_accumulates": None, "energy_per_sample_j": cpu,
-         "constants": None, "what": "of the host, not of a chip"},
-        {"name": "GPU", "multiply_accumulates": None, "energy_per_sample_j": gpu,
-         "constants": None, "what": "of the host, not of a chip"}]
-
-
-def quantised_ann(work: AnnWork) -> dict:
-    """The quantised network without spikes, as a row of `baseline_section`."""
-    constants = load_quantised_ann()
-    return {"name": QUANTISED_ANN, "multiply_accumulates": work.macs,
-            "energy_per_sample_j": _modelled(ann_energy(work, constants)),
-            "constants": constants.name,
-            "what": f"{constants.technology}; weights of {WEIGHT_BITS} bits, activations of "
-                    f"{work.activation_bits}; nominal: {work.weights:,} weights and "
-                    f"{work.activations:,} activations each moved once; high: nothing reused"}
-
-
-def break_even_text(dynamic_by_kind: list[dict], ann_j: dict, rate: float,
-                    per: str = "tick") -> str:
-    """Where the spiking network breaks even with the quantised one, in words.
-
-    Args:
-        dynamic_by_kind: as in `energy_section`.
-        ann_j: its energy, modelled.
-        rate: spikes per neuron and `per` now.
-    """
-    neurons = sum(kind["value"] for kind in dynamic_by_kind if kind["name"] == "neurons")
-    moving = sum(kind["value"] for kind in dynamic_by_kind) - neurons
-    least, most = (break_even(neurons, moving, ann_j[key]) for key in ("low", "high"))
-    times = (neurons + moving) / ann_j["value"]
-    text = (f"dynamic energy {times:.2g} times that of the quantised ANN (no power at rest in "
-            f"either); it fires {rate:.3f} spikes per neuron and {per} and breaks even at ")
-    if most == 0:
-        return text + "no rate: neuron updates alone cost more"
-    return text + (f"{least * rate:.4f} if that reuses every word it reads, {most * rate:.4f} if "
-                   "none")
-
-
-def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:
-    """Beside another network of MNIST: the FSVAE that comes with the package."""
-    known = json.loads(PRETRAINED_COST.read_text("utf-8"))
-    try:
-        dataset = json.loads(net.provenance).get("dataset")
-    except (ValueError, AttributeError):
-        dataset = None
-    if dataset != known["dataset"] or file_sha256(path) == known["net_sha256"]:
-        return []
-    row = known[mode]
-    return [{"name": known["name"], "multiply_accumulates": None,
-             "energy_per_sample_j": row["energy_per_sample_j"], "constants": row["constants"],
-             "what": f"{row['spikes']:,.0f} spikes and {row['synops']:,.0f} synops per image; "
-                     f"reconstruction error {known['reconstruction']:.4f} in [-1, 1]"}]
 
 
 def file_sha256(path: Path) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.cost.baselines import netx_baselines
 from lava_models.cost.counts import count_program, load_counts
-from lava_models.cost.estimates import Cost, Hardware, netx_baselines
+from lava_models.cost.estimates import Cost, Hardware
 from lava_models.graph.netx_run import run_samples
 from lava_models.net.netx import NetxFile, NetxOptions, read_netx
 from lava_models.net.netx_input import read_input

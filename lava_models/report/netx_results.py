@@ -7,14 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lava_models.cost.baselines import netx_baselines
 from lava_models.cost.counts import count_program, save_counts
-from lava_models.cost.estimates import (
-    Cost,
-    Hardware,
-    cost_of_program,
-    file_sha256,
-    netx_baselines,
-)
+from lava_models.cost.estimates import Cost, Hardware, cost_of_program, file_sha256
 from lava_models.cost.networks import describe_netx
 from lava_models.cost.tables import write_tables
 from lava_models.graph.netx_run import NetxRun

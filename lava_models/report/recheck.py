@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.cost.baselines import baseline_section
 from lava_models.cost.counts import count_run, load_counts, pixels_used
-from lava_models.cost.estimates import Hardware, baseline_section, cost_of_run, file_sha256
+from lava_models.cost.estimates import Hardware, cost_of_run, file_sha256
 from lava_models.graph.compare import sent_by
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile

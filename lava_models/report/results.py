@@ -14,14 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError, replacing
+from lava_models.cost.baselines import baseline_section, host_work
 from lava_models.cost.counts import count_run, pixels_used, save_counts
-from lava_models.cost.estimates import (
-    Hardware,
-    baseline_section,
-    cost_of_run,
-    file_sha256,
-    host_work,
-)
+from lava_models.cost.estimates import Hardware, cost_of_run, file_sha256
 from lava_models.cost.tables import TABLES, write_tables
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import build_program

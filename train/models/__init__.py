@@ -1,7 +1,8 @@
 """Which networks are there? The Fully Spiking VAE and its relatives, each with its loss.
 
 - base: Model
-- fsvae: SpikingVae, FSVAE
+- spiking: SpikingVae
+- fsvae: FSVAE, GlifVae
 - prior: RatePrior, fit, load_prior
 - esvae: Esvae
 - poisson: PoissonVae

@@ -21,9 +21,9 @@ from torch import Generator, Tensor, nn
 from train.config import EsvaeConfig, EsvaeLoss, LossConfig
 from train.layers.glif import Glif
 from train.layers.neuron import Lif
-from train.models.fsvae import SpikingVae
 from train.models.losses import Losses, mmd_rbf
 from train.models.prior import RatePrior
+from train.models.spiking import SpikingVae
 from train.parallel import Ranks
 
 

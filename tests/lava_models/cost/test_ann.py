@@ -13,8 +13,8 @@ from lava_models.cost.ann import (
     work_of_net,
     work_of_network,
 )
+from lava_models.cost.baselines import break_even_text, multiply_accumulates
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.cost.estimates import break_even_text, multiply_accumulates
 
 
 @pytest.mark.parametrize(("ticks", "bits"), [(1, 1), (3, 2), (4, 3), (7, 3), (8, 4), (16, 5)])

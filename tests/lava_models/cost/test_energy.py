@@ -13,6 +13,7 @@ from hw_configs import load_board, load_constants, names
 from hw_configs.files import UserError
 from lava_models import ChipBits
 from lava_models.commands.meters import MachineMeters
+from lava_models.cost.baselines import multiply_accumulates
 from lava_models.cost.counts import count_run, pixels_used
 from lava_models.cost.describe import describe
 from lava_models.cost.description import LayerDescription, Network
@@ -23,13 +24,7 @@ from lava_models.cost.energy import (
     estimate,
     total,
 )
-from lava_models.cost.estimates import (
-    ASSUMPTIONS,
-    cost_of_run,
-    load_hardware,
-    multiply_accumulates,
-    time_section,
-)
+from lava_models.cost.estimates import ASSUMPTIONS, cost_of_run, load_hardware, time_section
 from lava_models.cost.mapper import fit
 from lava_models.cost.validation import (
     JUDGES,

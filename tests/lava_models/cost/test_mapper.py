@@ -13,13 +13,8 @@ from hw_configs.files import UserError
 from lava_models.cost.describe import describe, read_description, to_toml
 from lava_models.cost.description import LayerDescription, Network
 from lava_models.cost.estimates import load_hardware, place
-from lava_models.cost.mapper import (
-    convolution_reach,
-    convolution_synapses,
-    fit,
-    other_form,
-    published_differences,
-)
+from lava_models.cost.mapper import fit, other_form, published_differences
+from lava_models.cost.reach import convolution_reach, convolution_synapses
 from lava_models.cost.validation import published_networks
 
 BOARD = load_board("oheogulch")
