@@ -4,7 +4,7 @@
     fit-prior runs/esvae-mnist-0/model.pt     ->  runs/esvae-mnist-0/prior.pt
     export-netx runs/esvae-mnist-0/model.pt   takes it along
 
-A minute or two on a CPU, most of it encoding the training set. An interrupted one leaves what was
+One to four minutes on a CPU, most of it encoding the training set. An interrupted one leaves what was
 there before.
 """
 
