@@ -219,7 +219,10 @@ def _accepted(proof: Proof, command: Command, out: Path, console: Console) -> bo
 
     kept = f"{out} was not written; nothing of yours was changed"
     if not proof.equal:
-        console.print(f"verdict: NO. {kept}")
+        idle = any(verdict.idle_parts and not verdict.differing for verdict in proof.lava.values())
+        remedy = (f" More samples may make it fire (--prove {4 * command.prove}), or more training"
+                  if idle else "")
+        console.print(f"verdict: NO. {kept}.{remedy}")
         return False
     if not (proof.error.acceptable or command.accept_error):
         console.print(f"verdict: NO. In integers the reconstruction error grows by "

@@ -4,8 +4,8 @@
     fit-prior runs/esvae-mnist-0/model.pt     ->  runs/esvae-mnist-0/prior.pt
     export-netx runs/esvae-mnist-0/model.pt   takes it along
 
-One to four minutes on a CPU, most of it encoding the training set. An interrupted one leaves what was
-there before.
+One to four minutes on a CPU, most of it encoding the training set. An interrupted one leaves what
+was there before.
 """
 
 from __future__ import annotations

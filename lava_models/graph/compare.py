@@ -29,7 +29,7 @@ class Compared:
     spikes: int
     """Of the reference; of the readout: voltages that are not 0."""
     most: int
-    """Spikes if every neuron had fired at every wave."""
+    """Spikes if every neuron had fired at every wave; 0 of the readout, which does not fire."""
     values: int
     """Neuron-timesteps, or voltages, compared."""
     differing: int
@@ -43,7 +43,7 @@ class Compared:
 
     @property
     def saturated(self) -> bool:
-        return self.awaited and self.spikes == self.most
+        return self.awaited and 0 < self.spikes == self.most
 
 
 @dataclass(frozen=True)

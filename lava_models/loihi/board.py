@@ -67,14 +67,14 @@ def check_for_chip(net: NetFile, mode: str, placed: Fit) -> None:
     Raises:
         UserError: what, where, got, limit, what to change.
     """
-    if placed.board.chip.name != CHIP:
-        raise UserError(f"--hw {placed.board.name}: holds {placed.board.chip.name} chips; "
-                        f"--backend loihi2 needs a board of {CHIP} (energy-report models any)")
     for name, layer in net.named_layers():
         if isinstance(layer.neuron, Glif):
             raise UserError(f"{name}: gated neurons, {LIF_CAN}; in the way: "
                             f"{', '.join(layer.neuron.obstacles())}; train with --model glif "
                             "--chip-safe, or use --backend sim")
+    if placed.board.chip.name != CHIP:
+        raise UserError(f"--hw {placed.board.name}: holds {placed.board.chip.name} chips; "
+                        f"--backend loihi2 needs a board of {CHIP} (energy-report models any)")
     schedule = schedule_for(net, mode)
     period, ticks = schedule.period, net.ticks
     if period & (period - 1):

@@ -45,7 +45,7 @@ def scored(digits_run, tmp_path_factory):
     poisson = folder / "poisson" / "model.pt"
     train_command(["--dataset", "digits", "--model", "poisson", "--run-dir", str(poisson.parent),
                    "--epochs", "1", "--limit-batches", "4", "--latent", "16"])
-    export_command([str(poisson), "--prove", "1", "--images", "8"])
+    assert export_command([str(poisson), "--prove", "16", "--images", "16"]) == 0
     torch.manual_seed(0)
     torch.save(Autoencoder.for_images(1, 16).state_dict(), folder / "encoder.pth")
     code = score_command([str(folder / "model.pt"), str(integer), str(ann), str(poisson),

@@ -18,7 +18,9 @@ from lava_models.graph.lava_graph import run_graph
 
 MANY = 20
 """Processes of the graph of the small network, at least."""
-RUN_LAVA = ("import sys; from lava_models.commands.run_lava import main; "
+# Ctrl-C is ignored by what a shell starts in the background, and by its children.
+RUN_LAVA = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "import sys; from lava_models.commands.run_lava import main; "
             "sys.argv[0] = 'run-lava'; main()")
 
 
@@ -66,8 +68,13 @@ class Run:
             [sys.executable, "-c", RUN_LAVA, str(folder / "model.net"), "--samples", "5000",
              "--lanes", "1", "--force"], env={**os.environ, "TMPDIR": str(self.temporary)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.children: list[str] = []
+        self.memory: set[Path] = set()
+
+    def wait_until_it_runs(self) -> None:
         deadline = time.monotonic() + 120
         while len(_children(self.process.pid)) < MANY and time.monotonic() < deadline:
+            assert self.process.poll() is None, self.said()
             time.sleep(0.1)
         time.sleep(4)
         self.children = _children(self.process.pid)
@@ -103,11 +110,14 @@ def run(net_factory, tmp_path):
     old.parent.mkdir(parents=True)
     old.write_text("{}")
     started = Run(tmp_path)
-    yield started
-    if started.process.poll() is None:
-        started.signal_all(signal.SIGKILL)
-    started.process.stdout.close()
-    started.process.wait()
+    try:
+        started.wait_until_it_runs()
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.signal_all(signal.SIGKILL)
+        started.process.stdout.close()
+        started.process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
