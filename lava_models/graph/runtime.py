@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hw_configs.files import STOPPING
+from hw_configs.files import STOPPING, UserError
 
 CHANNEL_SLOTS = 2
 """Messages a channel between two processes holds. Processes run in step, so that more (Lava's
@@ -64,7 +64,11 @@ def start(process, config) -> None:
 
     Args:
         config: Lava's run configuration.
+
+    Raises:
+        UserError: no socket fits in the temporary folder.
     """
+    _check_sockets_fit(tempfile.gettempdir())
     try:
         executable = process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
         with interrupts_here_only(), children_end_with_us():
@@ -74,6 +78,20 @@ def start(process, config) -> None:
             with contextlib.suppress(Exception):  # half started: some parts are not there yet
                 abandon(process.runtime)
         raise
+
+
+SOCKET_NAME = 107
+"""Letters of a Unix socket's name (sun_path, unix(7))."""
+
+
+def _check_sockets_fit(folder: str) -> None:
+    """Lava's shared memory is handed out over a socket two folders down, named by Python."""
+    room = SOCKET_NAME - len("/pymp-01234567/listener-01234567")
+    letters = len(os.fsencode(folder))
+    if letters > room:
+        raise UserError("the name of the temporary folder is too long for the sockets of Lava's "
+                        f"processes ({letters} letters, at most {room}): {folder}; set TMPDIR to "
+                        "a shorter one")
 
 
 def wait_for(runtime) -> None:

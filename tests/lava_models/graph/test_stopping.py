@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hw_configs.files import UserError
 from lava_models import ChipBits, Reference, decode_images, write_net
 from lava_models.graph.lava_graph import run_graph
 
@@ -58,12 +60,12 @@ class Run:
     """`run-lava` of the small network in a session of its own, well into its run.
 
     Args:
-        folder: where model.net lies; temporary files go to its `tmp`.
+        folder: where model.net lies.
+        temporary: where temporary files go.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
+    def __init__(self, folder: Path, temporary: Path) -> None:
+        self.temporary = temporary
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN_LAVA, str(folder / "model.net"), "--samples", "5000",
              "--lanes", "1", "--force"], env={**os.environ, "TMPDIR": str(self.temporary)},
@@ -109,15 +111,25 @@ def run(net_factory, tmp_path):
     old = tmp_path / "generate" / "report" / "report.json"  # of an earlier run
     old.parent.mkdir(parents=True)
     old.write_text("{}")
-    started = Run(tmp_path)
-    try:
-        started.wait_until_it_runs()
-        yield started
-    finally:
-        if started.process.poll() is None:
-            started.signal_all(signal.SIGKILL)
-        started.process.stdout.close()
-        started.process.wait()
+    with tempfile.TemporaryDirectory() as temporary:  # short: pytest's leave sockets no room
+        started = Run(tmp_path, Path(temporary))
+        try:
+            started.wait_until_it_runs()
+            yield started
+        finally:
+            if started.process.poll() is None:
+                started.signal_all(signal.SIGKILL)
+            started.process.stdout.close()
+            started.process.wait()
+
+
+def test_a_temporary_folder_without_room_for_sockets(net_factory, tmp_path, monkeypatch):
+    deep = tmp_path / ("x" * 80)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    net = net_factory()
+    with pytest.raises(UserError, match="too long for the sockets.*set TMPDIR to a shorter one"):
+        run_graph(net, "generate", ChipBits.of(net, "generate", 0), 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
