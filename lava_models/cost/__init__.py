@@ -5,6 +5,9 @@
 - describe: describe, read_description, to_toml
 - networks: read_network, describe_netx
 - reach: convolution_reach, convolution_synapses, reach_of_pixels
+- words: CoreUse, COLUMNS
+- matrices: Rows
+- tiles: Tile, Tiles, Convolution
 - mapper: Fit, LayerFit, fit, published_differences
 - forms: choose_forms, form_of
 - energy: Activity, Estimate, Interval, activity_of_run, activity_at_rate, estimate

@@ -31,7 +31,8 @@ from lava_models.cost.energy import (
     estimate,
 )
 from lava_models.cost.forms import choose_forms, form_of
-from lava_models.cost.mapper import COLUMNS, Fit, LayerFit, fit, other_form
+from lava_models.cost.mapper import Fit, LayerFit, fit, other_form
+from lava_models.cost.words import COLUMNS
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import Program
 

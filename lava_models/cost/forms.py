@@ -14,8 +14,9 @@ from collections.abc import Callable
 from hw_configs import Board
 from hw_configs.files import UserError
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.cost.mapper import INDEX_BITS, STORED_BITS, WORD, Fit, fit
+from lava_models.cost.mapper import Fit, fit
 from lava_models.cost.reach import convolution_synapses
+from lava_models.cost.words import INDEX_BITS, STORED_BITS, WORD
 
 OBJECTIVES = ("cores", "time", "energy")
 

@@ -14,7 +14,7 @@ import numpy as np
 from hw_configs.files import replacing
 from lava_models.cost.energy import timestep_terms
 from lava_models.cost.estimates import Cost
-from lava_models.cost.mapper import COLUMNS
+from lava_models.cost.words import COLUMNS
 
 TABLES = ("cores.csv", "timesteps.csv")
 

@@ -67,7 +67,7 @@ def test_only_the_wanted_form_is_tried(monkeypatch):
     def never(*_):
         raise AssertionError("unrolled")
 
-    monkeypatch.setattr("lava_models.cost.mapper._reach_of_rows", never)
+    monkeypatch.setattr("lava_models.cost.matrices.reach_of_rows", never)
     yolo = read_description(NETWORKS / "yolo-kp.toml")
     assert place_described(yolo, load_hardware("vpx", form="shared")).cores == 1022
     assert place_described(yolo, load_hardware("vpx")).cores == 1022  # none could be fewer
