@@ -17,6 +17,11 @@ from pathlib import Path
 
 from hw_configs.files import UserError, replacing, run_command
 
+CODES_PER_KIND = 128
+"""Fewer make kinds of chance likenesses."""
+MOST_KINDS = 2**12
+"""Each is a neuron of almost every stage: more than a core holds are no prior for a chip."""
+
 
 def main() -> None:
     """Console script."""
@@ -29,8 +34,11 @@ class Command:
 
     model: Path
     """model.pt of train-fsvae --model esvae."""
-    groups: int = 16
-    """Groups of channels that are drawn one after the other: stages of the generator."""
+    kinds: int | None = None
+    """Kinds of codes, a power of two; the kind is drawn first, all equally likely. Default: one per
+    128 training images."""
+    groups: int = 4
+    """Groups of channels that are drawn one after the other, each a stage of the generator."""
     steps: int = 2000
     """Steps of gradient descent, for each of two orders of the channels."""
     data_dir: Path | None = None
@@ -51,6 +59,9 @@ def fit_prior_command(arguments: list[str]) -> int:
                        config=(tyro.conf.PositionalRequiredArgs,))
     if command.steps < 1:
         raise UserError(f"--steps {command.steps}: expected at least 1")
+    kinds = 1 if command.kinds is None else command.kinds
+    if not 1 <= kinds <= MOST_KINDS or kinds & (kinds - 1):
+        raise UserError(f"--kinds {kinds}: expected a power of two, 1 to {MOST_KINDS}")
     return _fit(command)
 
 
@@ -60,9 +71,47 @@ def _fit(command: Command) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from train.checkpoint import load, load_model, sha256_of
-    from train.data import load_images, split_validation, to_float
+    from train.checkpoint import sha256_of
     from train.models.prior import NAME, fit
+
+    console = Console(soft_wrap=True)
+    with Progress(console=console, transient=True) as progress:
+        codes = _codes(command, progress)
+        kinds = command.kinds or _kinds_for(len(codes[0]))
+        if kinds > len(codes[0]):
+            raise UserError(f"--kinds {kinds}: expected at most as many as the {len(codes[0])} "
+                            "training images")
+        task = progress.add_task("fitting", total=2 * command.steps)
+        prior = fit(*codes, kinds, command.groups, command.steps,
+                    torch.Generator().manual_seed(command.seed), sha256_of(command.model),
+                    lambda: progress.advance(task))
+    out = command.model.with_name(NAME)
+    buffer = io.BytesIO()
+    torch.save(prior.state(), buffer)
+    with replacing(out) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+    console.print(f"{out}: {kinds} kinds, {len(prior.stages)} stages, {prior.bits} random bits "
+                  f"each; held-out codes {prior.validation_nats:.1f} nats (independent channels: "
+                  f"{_independent_nats(*codes):.1f})")
+    console.print(f"next: export-netx {command.model}")
+    return 0
+
+
+def _kinds_for(codes: int) -> int:
+    """So many kinds that each has enough codes to learn from."""
+    return 1 << max(codes // CODES_PER_KIND, 1).bit_length() - 1
+
+
+def _codes(command: Command, progress):
+    """Codes of the training set and of the held-out images: float32 (N, C), 0 or 1.
+
+    Raises:
+        UserError: the model has no rates, or not so many channels; no data set.
+    """
+    import torch
+
+    from train.checkpoint import load, load_model
+    from train.data import load_images, split_validation, to_float
     from train.streams import stream
 
     kind = load(command.model)["config"]["model"].get("kind")
@@ -77,31 +126,16 @@ def _fit(command: Command) -> int:
         config = replace(config, data_dir=command.data_dir)
     images = split_validation(load_images(config, "train"), config.validation,
                               stream(config.seed, "split"))
-    console = Console(soft_wrap=True)
-    with Progress(console=console, transient=True) as progress, torch.no_grad():
-        task = progress.add_task("codes of the training set", total=sum(map(len, images)))
-        codes = []
+    task = progress.add_task("codes of the training set", total=sum(map(len, images)))
+    codes = []
+    with torch.no_grad():
         for part in images:
             found = []
             for batch in part.split(256):
-                rates = model.encode(to_float(batch)).mean(dim=0)
-                found.append((rates > 0.5).float())
+                found.append((model.encode(to_float(batch)).mean(dim=0) > 0.5).float())
                 progress.advance(task, len(batch))
             codes.append(torch.cat(found))
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("fitting", total=2 * command.steps)
-        prior = fit(*codes, command.groups, command.steps, torch.Generator().manual_seed(
-            command.seed), sha256_of(command.model), lambda: progress.advance(task))
-    out = command.model.with_name(NAME)
-    buffer = io.BytesIO()
-    torch.save(prior.state(), buffer)
-    with replacing(out) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-    alone = _independent_nats(*codes)
-    console.print(f"{out}: {command.groups} stages, {prior.bits} random bits each; held-out codes "
-                  f"{prior.validation_nats:.1f} nats (independent channels: {alone:.1f})")
-    console.print(f"next: export-netx {command.model}")
-    return 0
+    return codes
 
 
 def _independent_nats(codes, held) -> float:

@@ -80,7 +80,7 @@ def test_with_a_prior_it_generates(rate_run, tmp_path):
     assert fit_prior_command([str(tmp_path / "model.pt"), "--groups", "4"]) == 0
     assert export_command([str(tmp_path / "model.pt"), "--images", "64", "--prove", "2"]) == 0
     net, (model, _, _) = read_net(tmp_path / "model.net"), load_model(tmp_path / "model.pt")
-    assert net.modes == ("reconstruct", "generate") and len(net.prior) == 5
+    assert net.modes == ("reconstruct", "generate") and len(net.prior) == 6
     count = 1500
     z = Reference(net, "generate").run_samples(
         ChipBits.of(net, "generate", 1), 0, count).spikes["selection"]

@@ -4,6 +4,7 @@ does not replay what it saw."""
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from train.models.prior import (
     THRESHOLD,
     RatePrior,
     fit,
+    halve,
     load_prior,
     spread_out,
 )
@@ -39,7 +41,7 @@ def _codes(count: int, seed: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def prior() -> RatePrior:
-    return fit(_codes(6000, 1), _codes(1000, 2), 4, 2000, _generator(), "abc")
+    return fit(_codes(6000, 1), _codes(1000, 2), 4, 4, 2000, _generator(), "abc")
 
 
 def test_it_draws_codes_like_those_it_saw(prior):
@@ -61,16 +63,54 @@ def test_partners_are_in_different_groups():
 
 
 def test_its_integers_are_the_chip_s(prior):
-    """Even weights of 8 bits, sums that never lie on the threshold, copies that copy."""
+    """Even weights of 8 bits, sums that never lie on the threshold, copies that copy. The kind is
+    passed on to the last stage, which has no more use for it."""
     assert THRESHOLD % 2 and prior.bits == 2 * len(NOISE)
-    size = 0
+    assert [stage.weight.shape for stage in prior.stages] == [
+        (out, size + prior.bits) for out, size in ((4, 0), (6, 4), (8, 6), (10, 8), (8, 10))]
     for stage in prior.stages:
-        assert stage.weight.shape == (size + 2, size + prior.bits)
         assert not (stage.weight % 2).any() and not (stage.bias % 2).any()
         assert stage.weight.abs().max() <= 254
-        size += 2
     last = prior.last()
     assert (last.sum(dim=0) == 128).all() and (last != 0).sum() == 8
+
+
+def test_halves_are_equal_and_alike():
+    """Four clouds of codes are found, each a quarter; of identical codes halves are equal too."""
+    centre = (torch.rand(4, 32, generator=_generator(3)) < 0.5).float()
+    cloud = torch.arange(400) % 4
+    noise = (torch.rand(400, 32, generator=_generator(4)) < 0.05).float()
+    kind = halve((centre[cloud] - noise).abs(), 2, _generator())
+    assert torch.bincount(kind).tolist() == [100] * 4
+    assert len(torch.unique(kind * 4 + cloud)) == 4
+    assert torch.bincount(halve(torch.ones(64, 8), 3, _generator())).tolist() == [8] * 8
+
+
+def test_kinds_are_equally_likely():
+    """Exactly one neuron of the first stage fires, each for its own pattern of the bits."""
+    stage = fit(_codes(500, 1), _codes(100, 2), 8, 4, 2, _generator(), "abc").stages[0]
+    bits = torch.tensor(list(itertools.product([0, 1], repeat=3)))
+    others = torch.randint(2, (8, stage.weight.shape[1] - 3), generator=_generator())
+    fires = torch.cat([bits, others], dim=1).int() @ stage.weight.T + stage.bias > THRESHOLD
+    assert torch.equal(fires.sum(dim=0), torch.ones(8).long())
+    assert torch.equal(fires.sum(dim=1), torch.ones(8).long())
+
+
+def test_kinds_draw_what_one_network_cannot():
+    """The parity of two bits says how a third goes, which is no sum of them; four kinds know."""
+    def codes(count: int, seed: int) -> torch.Tensor:
+        x = (torch.rand(count, 2, generator=_generator(seed)) < 0.5).float()
+        return torch.cat([x, (x[:, :1] - x[:, 1:]).abs().repeat(1, 2)], dim=1)
+
+    def right(kinds: int) -> tuple[float, float]:
+        prior = fit(codes(4000, 1), codes(500, 2), kinds, 4, 1000, _generator(), "abc")
+        drawn = prior.rates(4000, _generator(3))
+        parity = (drawn[:, 0] - drawn[:, 1]).abs()
+        return float((parity == drawn[:, 2]).float().mean()), prior.validation_nats
+
+    alone, four = right(1), right(4)
+    assert alone[0] < 0.6 and four[0] > 0.95
+    assert four[1] == pytest.approx(2 * math.log(2), abs=0.15) and alone[1] > four[1] + 0.5
 
 
 def test_fewer_nats_than_independent_channels(prior):
@@ -89,7 +129,7 @@ def test_it_does_not_replay_the_training_set():
         return (torch.rand(count, 24, generator=_generator(seed)) < rate).float()
 
     seen = codes(1000, 1)
-    prior = fit(seen, codes(500, 2), 4, 300, _generator(), "abc")
+    prior = fit(seen, codes(500, 2), 4, 4, 300, _generator(), "abc")
 
     def nearest(x: torch.Tensor) -> float:
         return float(torch.cdist(x, seen, p=1).min(dim=1).values.mean())
@@ -108,7 +148,11 @@ def test_the_command(tmp_path, capsys):
     assert fit_prior_command([str(model), "--groups", "4", "--steps", "30"]) == 0
     assert "held-out codes" in capsys.readouterr().out
     prior = load_prior(model, load_prior(model, _sha(model)).model_sha256)
-    assert len(prior.stages) == 4
+    assert len(prior.stages) == 5
+    with pytest.raises(UserError, match="--kinds 6: expected a power of two, 1 to 4096"):
+        fit_prior_command([str(model), "--groups", "4", "--kinds", "6"])
+    with pytest.raises(UserError, match="--kinds 4096: expected at most as many as the .* images"):
+        fit_prior_command([str(model), "--groups", "4", "--kinds", "4096"])
     with pytest.raises(UserError, match="prior.pt: was fitted to another model.pt"):
         load_prior(model, "something else")
     (run / "prior.pt").write_bytes(b"nothing")
