@@ -31,6 +31,9 @@ FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
 STARTED_FROM = "start_from_sha256"
 """In a run's provenance: the hash of the model.pt it was started from."""
+SHIPPED = {name: Path(__file__).with_name("pretrained") / f"{name}.pt"
+           for name in ("mnist-rate", "fashion-rate")}
+"""Weights that come with the package (bfloat16, no optimiser), by the names --start-from takes."""
 _LEAKS = ("current_decay", "voltage_decay")
 """Of SLAYER's neurons."""
 _KEYS = {"config": dict, "model": dict, "epoch": int, "provenance": dict}
@@ -82,7 +85,23 @@ def load(path: Path) -> dict:
             _check_plain(state[key], f"{path}: {key}")
     except RecursionError:
         raise UserError(f"{path}: {key}: nested without end; train again") from None
+    state["model"] = {name: value.float() if _is(getattr(value, "dtype", None), torch.bfloat16)
+                      else value for name, value in state["model"].items()}  # as `ship` wrote it
     return state
+
+
+def weights_file(name: Path) -> Path:
+    """The file of --start-from: a model.pt, or weights that come with the package."""
+    return name if name.exists() else SHIPPED.get(str(name), name)
+
+
+def ship(model: Path, out: Path) -> None:
+    """Write the weights of a model.pt as they come with the package: in bfloat16, enough to train
+    on from, and without what only resuming needs."""
+    state = load(model)
+    halved = {name: value.bfloat16() if value.dtype == torch.float32 else value
+              for name, value in state["model"].items()}
+    save(out, {**{key: state[key] for key in _KEYS}, "model": halved})
 
 
 def _is(found, expected) -> bool:
@@ -228,8 +247,10 @@ def start_of(config: RunConfig, state: dict) -> Path | None:
     Args:
         config, state: of the model, as `load_model` gives them.
     """
-    path = config.start_from
-    if path is None or not path.is_file():
+    if config.start_from is None:
+        return None
+    path = weights_file(config.start_from)
+    if not path.is_file():
         return None
     # Models of older releases do not say which bytes it had.
     known = state["provenance"].get(STARTED_FROM)

@@ -463,8 +463,9 @@ class RunConfig:
     run_dir: Path | None = None
     """Where the run goes; default runs/<dataset>-<seed>."""
     start_from: Path | None = None
-    """Start from the weights of this model.pt; ticks, lag, leaks, thresholds and losses are this
-    run's own and may differ, layers not."""
+    """Start from the weights of this model.pt, or from mnist-rate or fashion-rate, which come with
+    the package; ticks, lag, leaks, thresholds and losses are this run's own and may differ, layers
+    not."""
     seed: int = 0
     """Root seed: initial weights, data order, latents and evaluation each get a stream of it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

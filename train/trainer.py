@@ -125,8 +125,9 @@ class Trainer:
             self._resume(state)
         else:
             if config.start_from is not None:
-                changed = checkpoint.load_weights(self.model, config.start_from)
-                self.provenance[checkpoint.STARTED_FROM] = checkpoint.sha256_of(config.start_from)
+                weights = checkpoint.weights_file(config.start_from)
+                changed = checkpoint.load_weights(self.model, weights)
+                self.provenance[checkpoint.STARTED_FROM] = checkpoint.sha256_of(weights)
                 if changed:
                     self.console.print(f"other leaks than {config.start_from} was trained with: "
                                        f"{', '.join(changed)}")

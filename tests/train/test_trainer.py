@@ -10,6 +10,7 @@ import tomli
 import torch
 
 from hw_configs.files import UserError
+from train import checkpoint
 from train.checkpoint import load, load_model
 from train.cli import parse, train_command
 from train.run_folder import DERIVED, remove_run
@@ -254,6 +255,24 @@ def test_starts_from_other_weights(tmp_path):
     with pytest.raises(UserError, match="its layers are not those of this model"):
         _trainer(tmp_path / "c", "--start-from", str(model), "--latent", "7")
     assert not (tmp_path / "c" / "config.toml").exists()
+
+
+def test_start_from_weights_that_are_shipped(tmp_path, monkeypatch):
+    """Half the size, found by name; a training goes on from them, to bfloat16's precision."""
+    _trainer(tmp_path / "a").run()
+    model, small = tmp_path / "a" / "model.pt", tmp_path / "small.pt"
+    checkpoint.ship(model, small)
+    monkeypatch.setitem(checkpoint.SHIPPED, "mine", small)
+    trainer = _trainer(tmp_path / "b", "--start-from", "mine", "--epochs", "1")
+    assert small.stat().st_size < 0.7 * model.stat().st_size
+    for (name, mine), theirs in zip(trainer.model.state_dict().items(),
+                                    load_model(model)[0].state_dict().values()):
+        assert torch.allclose(mine, theirs, rtol=2**-8, atol=0), name
+    trainer.run()
+    assert load_model(tmp_path / "b" / "model.pt")[2]["provenance"][
+        checkpoint.STARTED_FROM] == checkpoint.sha256_of(small)
+    with pytest.raises(UserError, match="mnist-rat: no such file"):
+        _trainer(tmp_path / "c", "--start-from", "mnist-rat")
 
 
 def test_leaks_are_the_settings_not_the_weights(tmp_path, capsys):
