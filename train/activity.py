@@ -20,6 +20,8 @@ from train.models.fsvae import FSVAE
 from train.models.spiking import SpikingVae
 
 SELECTION = "selection"
+DEAD, SATURATED = 1e-3, 0.9
+"""Spikes per neuron and tick below and above which a layer says next to nothing."""
 
 
 @dataclass
@@ -130,6 +132,20 @@ def synops(activity: Activity, table: dict[tuple[str, str], Tensor], *without: s
         if edge[0] in activity.spikes and not any(n.split(".")[0] in without for n in edge):
             total = total + (activity.spikes[edge[0]].flatten() * counts).sum()
     return total
+
+
+def rates(activity: Activity, model: SpikingVae, images: int) -> dict[str, float]:
+    """Spikes per neuron and tick, by layer."""
+    counts = neuron_counts(model)
+    return {name: float(spikes.sum()) / (images * model.config.ticks * counts[name])
+            for name, spikes in activity.spikes.items()}
+
+
+def extremes(rates: dict[str, float]) -> list[str]:
+    """Layers whose neurons hardly ever or almost always fire, in words."""
+    return ([f"{name} is dead ({rate:.2%})" for name, rate in rates.items() if rate < DEAD]
+            + [f"{name} is saturated ({rate:.0%})" for name, rate in rates.items()
+               if rate > SATURATED])
 
 
 def neuron_counts(model: SpikingVae) -> dict[str, int]:

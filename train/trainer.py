@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from hw_configs.files import UserError, replacing
 from train import checkpoint
-from train.activity import fan_out, recording, synops
+from train.activity import extremes, fan_out, rates, recording, synops
 from train.backends.compiled import keep_memory
 from train.config import OptimConfig, RunConfig
 from train.data import augmentation, load_images, split_validation, to_float
@@ -33,6 +33,7 @@ from train.journal import Journal
 from train.models.base import Model
 from train.models.build import build_model
 from train.models.losses import Losses
+from train.models.spiking import SpikingVae
 from train.parallel import Ranks, join
 from train.run_folder import remove_derived
 from train.settings import differences, from_dict, to_dict
@@ -287,6 +288,8 @@ class Trainer:
         some = to_float(self.validation[:PICTURED]).to(self.device)
         row |= {f"validation_{k}": v for k, v in {
             **self.evaluate(self.validation), **self.model.eval().numbers(some)}.items()}
+        firing = self._firing_rates(some)
+        row |= {f"rate/{name}": rate for name, rate in firing.items()}
         self.metrics.append(row)
         self._next_epoch()
         journal.metrics(self.metrics)
@@ -303,6 +306,17 @@ class Trainer:
             f"{row['reconstruction']:.4f} distance {row['distance']:.5f} | validation loss "
             f"{row['validation_loss']:.4f} reconstruction {row['validation_reconstruction']:.4f}"
             + (" *" if better else ""))
+        if extremes(firing):
+            self.console.print(f"  {', '.join(extremes(firing))}: spikes per neuron and tick")
+
+    @torch.no_grad()
+    def _firing_rates(self, image: Tensor) -> dict[str, float]:
+        """Of the layers of a model that spikes; none of another."""
+        if not isinstance(self.model, SpikingVae):
+            return {}
+        with recording(self.model) as activity:
+            self.model(image, stream(self.config.seed, "evaluation", 2))
+        return rates(activity, self.model, len(image))
 
     def _next_epoch(self) -> None:
         self.epoch, self.step = self.epoch + 1, 0

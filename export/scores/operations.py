@@ -160,13 +160,6 @@ def _sources(name: str, before: str, c) -> list[str]:
     return ["selection"] if name in ("prior.0", "decoder.0") else [before]
 
 
-def rates(activity: Activity, model: SpikingVae, images: int) -> dict[str, float]:
-    """Spikes per neuron and tick, by layer."""
-    counts = neuron_counts(model)
-    return {name: float(spikes.sum()) / (images * model.config.ticks * counts[name])
-            for name, spikes in activity.spikes.items()}
-
-
 def mean_rate(activity: Activity, model: SpikingVae, images: int, *without: str) -> float:
     """Spikes per neuron and tick over the neurons of all layers that ran, but for the parts
     `without`."""

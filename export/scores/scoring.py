@@ -18,7 +18,6 @@ from export.scores.operations import (
     operations,
     poisson_operations,
     published_operations,
-    rates,
 )
 from hw_configs import load_mac
 from lava_models.commands.meters import MachineMeters
@@ -30,6 +29,7 @@ from lava_models.net.netfile import NetFile
 from lava_models.net.program import RANDOM_BITS, schedule_for
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import encode_images
+from train.activity import rates
 from train.config import PoissonLoss
 from train.models.ann import AnnVae
 from train.models.poisson import SILENT_NATS, PoissonVae

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import tomli
@@ -11,6 +12,7 @@ import torch
 
 from hw_configs.files import UserError
 from train import checkpoint
+from train.activity import named_blocks
 from train.checkpoint import load, load_model
 from train.cli import parse, train_command
 from train.run_folder import DERIVED, remove_run
@@ -335,6 +337,23 @@ def test_price_of_synops_is_in_the_loss(tmp_path):
     assert free._look().total == pytest.approx(float(loss.total), rel=1e-4)
     with pytest.raises(UserError, match="--synop-weight: is no setting of --model ann"):
         parse(["--model", "ann", "--synop-weight", "1"])
+
+
+def test_firing_rates_are_logged_and_extremes_named(tmp_path, capsys):
+    """Of every layer, after every epoch; a layer whose threshold nothing reaches is dead."""
+    trainer = _trainer(tmp_path / "a", "--epochs", "1", "--limit-batches", "1")
+    trainer.run()
+    row = json.loads((tmp_path / "a" / "metrics.jsonl").read_text())
+    logged = {name.removeprefix("rate/"): value for name, value in row.items() if "rate/" in name}
+    assert set(logged) == {name for name, _ in named_blocks(trainer.model)} | {"selection"}
+    assert 0 < logged["encoder.0"] < 1
+    capsys.readouterr()
+    with torch.no_grad():
+        trainer.model.encoder[0].neuron.norm.beta.fill_(-100)
+    trainer.config = replace(trainer.config, optim=replace(trainer.config.optim, epochs=2))
+    trainer.run()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "encoder.0 is dead (0.00%)" in said and "spikes per neuron and tick" in said
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
