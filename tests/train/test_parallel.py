@@ -41,7 +41,7 @@ def _last_row(run: Path) -> dict:
     return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-@pytest.mark.parametrize("operators", [False, True])
+@pytest.mark.parametrize("operators", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_two_ranks_are_one(tmp_path, operators):
     """Two ranks, with the CPU's compiled loops and with PyTorch's operators, against one rank: the
     losses of four steps within 1e-4, every weight within 1e-3 of its tensor's largest."""
@@ -68,6 +68,7 @@ train_command(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_resume_on_another_number_of_ranks(tmp_path):
     """Four steps on one rank; or two on two ranks, stopped there, and two more on one."""
     one = _train(tmp_path, 1, "one")

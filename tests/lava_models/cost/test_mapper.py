@@ -12,7 +12,7 @@ from hw_configs import load_board, names
 from hw_configs.files import UserError
 from lava_models.cost.describe import describe, read_description, to_toml
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.cost.estimates import load_hardware, place
+from lava_models.cost.estimates import load_hardware, place, place_described
 from lava_models.cost.mapper import fit, other_form, published_differences
 from lava_models.cost.reach import convolution_reach, convolution_synapses
 from lava_models.cost.validation import published_networks
@@ -254,7 +254,7 @@ def test_shipped_descriptions(name):
     from pathlib import Path
 
     path = Path(str(resources.files("hw_configs") / "networks" / f"{name}.toml"))
-    assert place(read_description(path), load_hardware("halapoint"))[0].fits
+    assert place_described(read_description(path), load_hardware("halapoint")).fits
 
 
 def test_transposed_convolution_without_shared_form():

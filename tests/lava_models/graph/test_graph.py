@@ -27,7 +27,7 @@ def _images(net, samples):
 
 
 @pytest.mark.parametrize("mode", ["reconstruct", "generate"])
-@pytest.mark.parametrize("lag", [1, 2, 4])
+@pytest.mark.parametrize("lag", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_equal_back_to_back(net_factory, mode, lag):
     """Every population at every timestep, drain included, in the stock graph and in the fused one
     with one lane and with several; same images, same counts."""
@@ -136,7 +136,8 @@ def test_one_silent_layer_is_named(net_factory, replace_layer):
 
 
 @pytest.mark.parametrize("graph", ["stock", "fused"])
-@pytest.mark.parametrize(("k", "random_bits"), [(5, 8), (13, 12)])
+@pytest.mark.parametrize(("k", "random_bits"), [
+    pytest.param(5, 8, marks=pytest.mark.slow), (13, 12)])
 def test_colour_and_inexact_k(net_factory, graph, k, random_bits):
     """T = 3 makes an odd number of ticks; k = 13 with 12 bits needs rounded, split weights."""
     net = net_factory(channels=3, k=k, random_bits=random_bits, ticks=3)
@@ -190,7 +191,8 @@ def test_recording_that_ends_within_a_run(net_factory, lanes):
     assert not compare_with_reference(run, net, "reconstruct", bits, images[::-1]).equal
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 5])
+@pytest.mark.parametrize("lanes", [
+    3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5))])
 def test_latents_by_tick(net_factory, lanes):
     """What the picture of the latents shows: the samples of all lanes, in order."""
     net = net_factory()

@@ -34,7 +34,8 @@ def _images(net, samples):
 
 
 @pytest.mark.parametrize("mode", ["reconstruct", "generate"])
-@pytest.mark.parametrize("ticks", [2, 3, 4, 8])
+@pytest.mark.parametrize("ticks", [
+    4, *(pytest.param(t, marks=pytest.mark.slow) for t in (2, 3, 8))])
 def test_lava_equals_the_reference_back_to_back(rate_net_factory, mode, ticks):
     net = rate_net_factory(ticks=ticks, seed=ticks)
     images = _images(net, SAMPLES) if mode == "reconstruct" else None

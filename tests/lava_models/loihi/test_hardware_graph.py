@@ -91,8 +91,7 @@ def test_a_difference_is_found(extension, net_factory):
     assert verdict.first.startswith(f"selection, neuron {at[1]}, timestep {at[0] + 1}: chip 0")
 
 
-@pytest.mark.parametrize("samples", [1, 2])
-@pytest.mark.parametrize("ticks", [1, 4])
+@pytest.mark.parametrize(("samples", "ticks"), [(1, 1), (2, 4)])
 def test_z_that_is_not_the_reference_s_is_seen_in_short_runs(extension, net_factory, samples,
                                                              ticks):
     """All ones, all zeros, or never arrived: no delay that is tried makes it equal."""
