@@ -1,5 +1,5 @@
-"""A model's layers in the chip's integers, of what has no integer arithmetic to be trained in: gated
-neurons, their readout, and the generator of codes that `fit-prior` fits.
+"""A model's layers in the chip's integers, where training has none: gated neurons, their readout,
+and the generator of codes that `fit-prior` fits.
 
 Written from the model's equations (train.layers.glif, train.models.prior) and PyTorch's
 convolutions, not from what the export makes of them.
