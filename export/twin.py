@@ -174,8 +174,8 @@ def _signals(program: Program, population: Population, result: Result, images: n
             yield np.repeat(images[:, None], ticks, axis=1)
             continue
         sent, lag = result.spikes[source.like], connection.lag
-        at = np.minimum(np.arange(ticks) - lag, ticks - 1)  # an earlier stage's may be ahead
-        yield sent[:, at] & (at >= 0)[:, None]
+        at = np.arange(ticks) - lag
+        yield sent[:, np.maximum(at, 0)] & (at >= 0)[:, None]
 
 
 def _readout(population: Population, block: Readout, x: torch.Tensor, voltage: np.ndarray

@@ -17,6 +17,7 @@ import pytest
 from mutants import REFUSED, SAME, Mutant, damaged_bytes, survey
 
 from hw_configs.files import UserError
+from lava_models.net.fields import sound_heaps
 from lava_models.net.netx import read_netx
 from lava_models.net.netx_layers import Cuba
 
@@ -148,6 +149,17 @@ def test_known_damage(data, tmp_path, path, make, said):
     with pytest.raises(UserError, match=said) as error:
         read_netx(file)
     assert "\n" not in str(error.value)
+
+
+def test_texts_that_never_end(data, tmp_path):
+    """HDF5 itself hangs over them."""
+    assert sound_heaps(tmp_path / "whole.net")
+    at = data.index(b"GCOL") + 16
+    while int.from_bytes(data[at:at + 2], "little"):  # up to what is free
+        at += 16 + -(-int.from_bytes(data[at + 8:at + 16], "little") // 8) * 8
+    (tmp_path / "damaged.net").write_bytes(data[:at + 8] + bytes(8) + data[at + 16:])
+    with pytest.raises(UserError, match="a collection of texts is damaged"):
+        read_netx(tmp_path / "damaged.net")
 
 
 def test_what_is_cut_is_said(data, tmp_path):
