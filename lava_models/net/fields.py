@@ -256,9 +256,13 @@ def attribute(name: str) -> str:
     return f"attribute '{name}'"
 
 
-def sound_heaps(path: Path) -> bool:
-    """Whether every collection of texts in an HDF5 file comes to an end: over one with an entry of
-    no size, HDF5 goes round for ever (its format specification, III.E, global heap)."""
+def check_heaps(path: Path) -> None:
+    """See that every collection of texts in an HDF5 file comes to an end: over one with an entry of
+    no size, HDF5 goes round for ever (its format specification, III.E, global heap).
+
+    Raises:
+        OSError: as h5py does of other damage.
+    """
     data = path.read_bytes()
     at = data.find(_HEAP)
     while at >= 0:
@@ -270,7 +274,6 @@ def sound_heaps(path: Path) -> bool:
             # What is free counts its own header.
             size = _HEAP_HEADER + -(-size // 8) * 8 if index else size
             if size < _HEAP_HEADER or entry + size > end or end > len(data):
-                return False
+                raise OSError("a collection of texts is damaged")
             entry += size
         at = data.find(_HEAP, at + 1)
-    return True

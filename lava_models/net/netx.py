@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
-from lava_models.net.fields import MOST_BYTES, sound_heaps
+from lava_models.net.fields import MOST_BYTES, check_heaps
 from lava_models.net.netx_layers import (
     DECAY_ONE,
     ConvSynapses,
@@ -118,9 +118,8 @@ def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
         if file.read(len(LFS)) == LFS:
             raise UserError(f"{path}: a git-lfs pointer, not the network itself; fetch it with "
                             "git lfs pull")
-    if not sound_heaps(path):
-        raise UserError(f"{path}: not a readable NetX file: a collection of texts is damaged")
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             _stay(file, "layer", f"{path}: /layer")
             if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
