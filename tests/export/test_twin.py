@@ -116,7 +116,8 @@ def test_gated_layers_are_the_model_s(gates, lag):
         assert found.equal, str(found)
         assert len(found.layers) == len(net.decoder) + (
             len(net.prior) if mode == "generate" else len(net.encoder) + len(net.posterior))
-        assert sum(layer.spikes > 0 for layer in found.layers) > len(found.layers) / 2
+        if mode == "reconstruct" or gates == {}:  # a random prior of hard gates may never fire
+            assert sum(layer.spikes > 0 for layer in found.layers) > len(found.layers) / 2
 
 
 @pytest.mark.parametrize("part", ["encoder", "posterior", "decoder"])
