@@ -360,6 +360,8 @@ class _Entry:
                             "expected to be numbered from 0")
         _stay(group, str(number), f"{path}: /layer/{number}")
         self.group = group[str(number)]
+        if not isinstance(self.group, h5py.Group):
+            raise UserError(f"{path}: /layer/{number} is no group; expected a layer's fields")
         self.type = self.text("type")
 
     def error(self, field: str, what: str) -> UserError:
