@@ -6,7 +6,9 @@ Reading order, and above it the wing `scores`:
 - quantize: Quantized, quantize, quantize_first
 - poisson: translate_poisson
 - translate: Translation, translate, quantize_layers
-- twin: Twinned, has_twin, integer_twin, compare_twin, give_scales
+- twin_blocks: GatedTwin, gated_blocks, prior_blocks
+- twin_poisson: PoissonTwin
+- twin: Twinned, make_twin, integer_twin, compare_twin, give_scales
 - prove: Proof, prove, deployment_error
 - table: layer_table
 - cli: export_command

@@ -99,7 +99,7 @@ def _export(command: Command, arguments: list[str]) -> int:
     candidate = Path(os.path.realpath(out)).with_name(f".{out.name}.{os.getpid()}.unproven")
     try:
         net = _written(translation.net, candidate, out)
-        proof = _proven(command, model, translation, net, images, console)
+        proof = _proven(command, model, translation, net, images, seen, console)
         _print_proof(console, proof, "as trained" if config.model.integer else "float",
                      command.prove)
         if not _accepted(proof, command, out, console):
@@ -163,18 +163,21 @@ def _written(net: NetFile, candidate: Path, out: Path) -> NetFile:
 
 
 def _proven(command: Command, model: Model, translation: Translation, net: NetFile,
-            images: np.ndarray, console: Console) -> Proof:
-    """Compare and measure; shows progress."""
+            images: np.ndarray, seen: np.ndarray, console: Console) -> Proof:
+    """Compare and measure; shows progress.
+
+    Args:
+        images: of the test set, float32 (N, C, H, W) in [-1, 1].
+        seen: of the training set, that the integers were chosen by.
+    """
     from rich.progress import Progress
 
     from export.prove import Proof, deployment_error, prove
-    from export.twin import compare_twin, has_twin, integer_twin
+    from export.twin import compare_twin, make_twin
 
-    twins = {}
-    if has_twin(model):
-        twin = integer_twin(model, translation.layers)
-        twins = {mode: compare_twin(twin, net, mode, images, command.prove, command.seed)
-                 for mode in net.modes}
+    twin = make_twin(model, translation, seen)
+    twins = {mode: compare_twin(twin, net, mode, images, command.prove, command.seed)
+             for mode in net.modes}
     with Progress(console=console, transient=True) as progress:
         error_task = progress.add_task("reconstruction error, float and integer", total=None)
         draws = max(1, -(-256 // len(images)))
@@ -205,9 +208,6 @@ def _print_proof(console: Console, proof: Proof, before: str, samples: int) -> N
     for mode, verdict in proof.twins.items():
         console.print(f"the model in integers, layer by layer, against the reference, {mode}, "
                       f"{samples} samples: {verdict}")
-    if not proof.twins:
-        console.print("the model has no integers of its own to compare: the reconstruction error "
-                      "alone holds the file to it")
     for mode, verdict in proof.lava.items():
         console.print(f"Lava (stock processes, CPU simulator) against the reference, {mode}, "
                       f"{samples} samples: {verdict}")

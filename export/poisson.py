@@ -28,8 +28,8 @@ this share of what all change (squared, over training images)."""
 
 
 def translate_poisson(model: PoissonVae, chip: Chip, random_bits: int, provenance: dict,
-                      images: np.ndarray) -> tuple[NetFile, list[Quantized]]:
-    """Fold, leave out, quantise and assemble.
+                      images: np.ndarray) -> tuple[NetFile, list[Quantized], np.ndarray]:
+    """Fold, leave out, quantise and assemble: the network, its integers, the units kept.
 
     Args:
         images: of the training set, float32 (N, C, H, W) in [-1, 1], to see which units matter.
@@ -60,7 +60,7 @@ def translate_poisson(model: PoissonVae, chip: Chip, random_bits: int, provenanc
         decoder=(done.layer,), output_offset=offset.astype(np.float32),
         poisson=PoissonLatents(prior, log_prior[kept].astype(np.float32),
                                c.poisson.log_rate_max, tuple(_host_layers(model, kept))))
-    return net, [done]
+    return net, [done], kept
 
 
 def units_kept(weight: np.ndarray, rates: np.ndarray) -> np.ndarray:

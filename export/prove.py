@@ -67,7 +67,7 @@ class Proof:
 
     error: DeploymentError
     twins: dict[str, Twinned]
-    """By mode: the model in integers against the reference; empty where it has no integers."""
+    """By mode: the model in integers against the reference."""
     lava: dict[str, Comparison]
     """By mode: Lava against the reference."""
 

@@ -34,6 +34,8 @@ class Translation:
 
     net: NetFile
     layers: list[Quantized]
+    kept: np.ndarray | None = None
+    """Of a Poisson VAE: indices of the units that are in the file."""
 
 
 def translate(model: Model, chip: Chip, *, random_bits: int, images: np.ndarray,

@@ -1,10 +1,11 @@
 """Is the file the model? The model's own blocks in integers, against the reference's spikes.
 
 The proof on Lava compares the file with the file. Here every layer of the model (its float weights,
-its tdBN, PyTorch's convolutions, train/layers/integers.py) gets the spikes that the reference
-recorded at the layers before it, and must answer with the reference's own: a wrong fold, a flipped
-kernel or a threshold of another layer shows where it happened. What is left out: the draw of the
-latents, which has a test of its own, and the readout's truncation, which has a bound.
+its tdBN, PyTorch's convolutions, train/layers/integers.py or export.twin_blocks) gets the spikes
+that the reference recorded at the layers before it, and must answer with the reference's own: a
+wrong fold, a flipped kernel or a threshold of another layer shows where it happened. What is left
+out: the draw of the latents, which has a test of its own, and the readout's truncation, which has a
+bound. A Poisson VAE, whose encoder is the host's, is compared step by step (export.twin_poisson).
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ import torch
 from torch import nn
 
 from export.quantize import Quantized
+from export.translate import Translation
+from export.twin_blocks import gated_blocks, prior_blocks
+from export.twin_poisson import PoissonTwin
 from lava_models.net.netfile import NetFile
-from lava_models.net.populations import Host, LayerWeights, Population
-from lava_models.net.program import Program
+from lava_models.net.populations import Draw, Host, LayerWeights, Population
+from lava_models.net.program import DRAW, Program
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, Result, encode_images
 from train.layers.blocks import Readout
 from train.layers.integers import MEMBRANE_UNITS
+from train.models.base import Model
+from train.models.esvae import Esvae
 from train.models.fsvae import GlifVae
+from train.models.poisson import PoissonVae
 from train.models.spiking import SpikingVae
 
 
@@ -58,10 +65,36 @@ class Twinned:
         return f"NOT equal: {', '.join(wrong)} values differ"
 
 
-def has_twin(model: nn.Module) -> bool:
-    """Whether the model computes in integers: LIF layers do; gated neurons and the Poisson VAE's
-    dictionary do not, and are held to the bound of the reconstruction error alone."""
-    return isinstance(model, SpikingVae) and not isinstance(model, GlifVae)
+@dataclass(frozen=True)
+class BlockTwin:
+    """The model's layers in integers."""
+
+    blocks: dict[str, nn.Module]
+    """By the file's names: inputs (T, N, ...) to spikes, or of the Readout to voltages."""
+    input_max: float
+    """Integers per unit of the image."""
+
+
+Twin = BlockTwin | PoissonTwin
+
+
+def make_twin(model: Model, translation: Translation, seen: np.ndarray) -> Twin:
+    """What `compare_twin` holds a file to.
+
+    Args:
+        translation: of the model; its scales are taken, and no integer.
+        seen: the training images that were shown to `translate`.
+    """
+    layers = translation.layers
+    if isinstance(model, PoissonVae):
+        return PoissonTwin(model, translation.kept, layers[0], seen)
+    if isinstance(model, GlifVae):
+        return BlockTwin(gated_blocks(model, layers), layers[0].input_max)
+    twin = integer_twin(model, layers)
+    blocks = dict(twin.named_layers())
+    if isinstance(model, Esvae) and model.fitted is not None:
+        blocks |= prior_blocks(model.fitted, DRAW)
+    return BlockTwin(blocks, float(twin.encoder[0].neuron.input_max))
 
 
 def integer_twin(model: SpikingVae, layers: list[Quantized]) -> SpikingVae:
@@ -82,29 +115,42 @@ def give_scales(integer: SpikingVae, layers: list[Quantized]) -> None:
         block.neuron.set_scale(q.scale / q.input_max, q.input_max)
 
 
-def compare_twin(twin: SpikingVae, net: NetFile, mode: str, images: np.ndarray | None, samples: int,
+def compare_twin(twin: Twin, net: NetFile, mode: str, images: np.ndarray | None, samples: int,
                  seed: int) -> Twinned:
     """Every layer that runs in `mode` on the reference's recorded inputs.
 
     Args:
-        twin: of `integer_twin`.
+        twin: of `make_twin`.
         images: float32 (>= samples, C, H, W) in [-1, 1]; reconstruct mode only.
     """
     reference = Reference(net, mode)
-    some = None if images is None else images[:samples]
+    some = None if images is None or mode != "reconstruct" else images[:samples]
     graded = None if some is None else encode_images(net, some)
     result = reference.run_samples(ChipBits.of(net, mode, seed), 0, samples, graded)
-    blocks = dict(twin.named_layers())
-    found = [_layer(reference.program, population, blocks[population.name], result, some)
-             for population in reference.program.waves if population.name in blocks]
-    return Twinned(tuple(found))
+    if isinstance(twin, PoissonTwin):
+        return Twinned(tuple(
+            TwinLayer(name, wrong.size, int(np.count_nonzero(file)), int(np.count_nonzero(wrong)))
+            for name, file, wrong in twin.compare(net, mode, some, result)))
+    graded = None if some is None else np.round(some * twin.input_max).reshape(len(some), -1)
+    program = reference.program
+    return Twinned(tuple(
+        _layer(program, population, twin.blocks[population.name], result, graded)
+        for population in program.waves if _has_layer(population, twin)))
+
+
+def _has_layer(population: Population, twin: BlockTwin) -> bool:
+    """Whether the model has something to say of it: of a draw where it is made of a layer's sums,
+    as a fitted prior's is, not where it picks one of k."""
+    kind = population.kind
+    drawn = isinstance(kind, Draw)
+    return population.name in twin.blocks and not (drawn and kind.layer is None)
 
 
 @torch.no_grad()
 def _layer(program: Program, population: Population, block: nn.Module, result: Result,
            images: np.ndarray | None) -> TwinLayer:
     layer, ticks = population.kind.layer, program.schedule.ticks
-    signals = list(_signals(program, population, block, result, images))
+    signals = list(_signals(program, population, result, images))
     x = torch.from_numpy(np.concatenate(signals, axis=-1)).float()
     x = x.movedim(1, 0).reshape(ticks, len(x), *layer.input_shape)
     if isinstance(block, Readout):
@@ -115,21 +161,21 @@ def _layer(program: Program, population: Population, block: nn.Module, result: R
                      int(np.count_nonzero(spikes != wanted)))
 
 
-def _signals(program: Program, population: Population, block: nn.Module, result: Result,
-             images: np.ndarray | None) -> Iterator[np.ndarray]:
-    """What ends on a layer, (N, T, n): the model's own integers of the image, recorded spikes."""
+def _signals(program: Program, population: Population, result: Result, images: np.ndarray | None
+             ) -> Iterator[np.ndarray]:
+    """What ends on a layer, (N, T, n): the model's own integers of the image (N, n), recorded
+    spikes."""
+    ticks = program.schedule.ticks
     for connection in program.into(population.name):
         if not isinstance(connection.synapses, LayerWeights):
-            continue  # the bias, which the block has itself
+            continue  # the bias, which the block has itself; the bits of a draw
         source = program[connection.source]
         if isinstance(source.kind, Host):
-            graded = np.round(images * float(block.neuron.input_max)).reshape(len(images), 1, -1)
-            yield np.repeat(graded, program.schedule.ticks, axis=1)
+            yield np.repeat(images[:, None], ticks, axis=1)
             continue
         sent, lag = result.spikes[source.like], connection.lag
-        late = np.zeros_like(sent)
-        late[:, lag:] = sent[:, :sent.shape[1] - lag]
-        yield late
+        at = np.arange(ticks) - lag
+        yield sent[:, np.maximum(at, 0)] & (at >= 0)[:, None]
 
 
 def _readout(population: Population, block: Readout, x: torch.Tensor, voltage: np.ndarray

@@ -17,9 +17,10 @@ DERIVED = (
     *(f"{mode}/{name}" for mode in ("generate", "reconstruct") for name in (
         "images.png", "images.npy", "latents.png", "finished.npy", "counts.npz",
         "report/report.*", "report/for-*/report.*")),
-    "scores/scores.json", "scores/scores.md", "scores/curve.png", "scores/samples-[0-9]*.png")
-"""What export-netx, run-lava, energy-report and score-fsvae make of its model.pt, where they put it
-unless told otherwise."""
+    "prior.pt", "scores/scores.json", "scores/scores.md", "scores/curve.png",
+    "scores/samples-[0-9]*.png")
+"""What export-netx, run-lava, energy-report, fit-prior and score-fsvae make of its model.pt, where
+they put it unless told otherwise."""
 
 
 def run_folder_of(kind: str, dataset: str, seed: int) -> Path:

@@ -409,16 +409,12 @@ def _timing(command: Command) -> tuple[int, str]:
     Raises:
         UserError: --timesteps is not what the file says.
     """
-    import h5py
-
-    from lava_models.net.hdf5 import read_net, says_model_net
+    from lava_models.cost.networks import is_model_net
+    from lava_models.net.hdf5 import read_net
     from lava_models.net.program import schedule_for
 
-    if not h5py.is_hdf5(command.fit):
+    if not is_model_net(command.fit):
         return command.timesteps or TIMESTEPS, ""
-    with h5py.File(command.fit, "r") as file:
-        if not says_model_net(file):
-            return command.timesteps or TIMESTEPS, ""
     schedule = schedule_for(read_net(command.fit), command.mode)
     if command.timesteps not in (None, schedule.period):
         raise UserError(f"--timesteps {command.timesteps}: {command.fit} takes {schedule.period} "

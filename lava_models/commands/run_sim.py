@@ -134,6 +134,7 @@ def _checked(command, run: GraphRun, net: NetFile, bits: ChipBits, graded: np.nd
     from rich.progress import BarColumn, Progress, TextColumn
 
     from lava_models.graph.compare import compare_with_reference
+    from lava_models.net.program import build_program
 
     columns = (TextColumn("{task.description}"), BarColumn(),
                TextColumn("{task.completed}/{task.total} lanes"))
@@ -142,10 +143,9 @@ def _checked(command, run: GraphRun, net: NetFile, bits: ChipBits, graded: np.nd
         verdict = compare_with_reference(
             run, net, command.mode, bits, graded,
             on_lane=lambda done, total: progress.update(task, completed=done))
-    compared = min(command.samples, run.recorded * run.lanes)
-    return {"equal": verdict.equal, "samples_compared": compared, "verdict":
-            f"{compared} samples on Lava against the integer reference: {verdict}",
-            **verdict.section()}
+    program = build_program(net, command.mode)
+    return {"equal": verdict.equal, "samples_compared": verdict.samples(program),
+            "verdict": verdict.verdict(program), **verdict.section()}
 
 
 def _save_finished(interrupted, net, out: Path, samples: int, console) -> None:

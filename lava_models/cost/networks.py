@@ -10,6 +10,7 @@ import h5py
 from hw_configs.files import UserError
 from lava_models.cost.describe import describe, read_description
 from lava_models.cost.description import LayerDescription, Network
+from lava_models.net.fields import check_heaps
 from lava_models.net.hdf5 import read_net, says_model_net
 from lava_models.net.netx import NetxFile, NetxOptions, read_netx
 from lava_models.net.netx_layers import ConvSynapses, NetxLayer
@@ -50,6 +51,7 @@ def is_model_net(path: Path) -> bool:
     if not h5py.is_hdf5(path):
         return False
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             return says_model_net(file)
     except (OSError, KeyError, RuntimeError) as error:

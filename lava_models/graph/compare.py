@@ -10,7 +10,7 @@ import numpy as np
 
 from lava_models.graph.lava_graph import GraphRun
 from lava_models.net.netfile import NetFile
-from lava_models.net.populations import Draw, Population
+from lava_models.net.populations import Draw, Population, RingNeurons
 from lava_models.net.program import Program
 from lava_models.net.schedule import Schedule
 from lava_models.reference.rule30 import ChipBits
@@ -124,6 +124,40 @@ class Comparison:
              "differing": p.differing} for p in self.populations],
             "silent": list(self.silent), "saturated": list(self.saturated)}
 
+    @classmethod
+    def of_section(cls, section: dict, program: Program, lanes: int) -> Comparison:
+        """Inverse of `section`, of a run in so many lanes; where it first differs is not in it.
+
+        Raises:
+            ValueError: a population is missing, unknown, or not compared at every timestep.
+        """
+        entries = {entry["name"]: entry for entry in section["populations"]}
+        wanted = {p.name for p in (*program.waves, *program.of(RingNeurons)) if p.spiking}
+        wanted.add(program.readout.name)
+        if set(entries) != wanted or len(entries) != len(section["populations"]):
+            odd = sorted(set(entries) ^ wanted) or ["one of them"]
+            raise ValueError(f"{odd[0]} is missing, unknown or there twice")
+        steps, populations = 0, []
+        for name, entry in entries.items():
+            population, values, most = program[name], entry["values"], 0
+            if name != program.readout.name:
+                steps = steps or values // (lanes * population.size)
+                if values != steps * lanes * population.size:
+                    raise ValueError(f"{name} was not compared at each of {steps} timesteps")
+                most = lanes * _waves(population, steps, program.schedule) * population.size
+            populations.append(_compared(population, entry["spikes"], most, values,
+                                         entry["differing"], program.schedule.ticks))
+        return cls(steps, tuple(populations), None)
+
+    def samples(self, program: Program) -> int:
+        """Whose images were compared."""
+        return sum(p.values // program.readout.size for p in self.populations
+                   if p.name == program.readout.name)
+
+    def verdict(self, program: Program) -> str:
+        """What a report says of a run on Lava."""
+        return f"{self.samples(program)} samples on Lava against the integer reference: {self}"
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -211,7 +245,7 @@ def compare(run: GraphRun, lanes: Iterator[Lane], program: Program) -> Compariso
                 found.append((step + 1, f"{where}{name}, neuron {neuron}, timestep {step + 1}: "
                               f"Lava {int(got[step, neuron])}, reference "
                               f"{int(wanted[step, neuron])}"))
-            waves = len(range(program[name].phase, steps + 1, program.schedule.dilation))
+            waves = _waves(program[name], steps, program.schedule)
             _add(totals, name, int(wanted.sum()), waves * wanted.shape[1], wanted.size, len(wrong))
         first = lane * run.samples_per_lane
         got = run.voltage[first:first + run.recorded]
@@ -225,6 +259,11 @@ def compare(run: GraphRun, lanes: Iterator[Lane], program: Program) -> Compariso
     return Comparison(steps, tuple(_compared(program[name], *numbers, program.schedule.ticks)
                                    for name, numbers in totals.items()),
                       min(found)[1] if found else None)
+
+
+def _waves(population: Population, steps: int, schedule: Schedule) -> int:
+    """Timesteps at which it may fire."""
+    return len(range(population.phase, steps + 1, schedule.dilation))
 
 
 def _add(totals: dict[str, np.ndarray], name: str, *numbers: int) -> None:

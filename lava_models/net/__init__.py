@@ -15,7 +15,7 @@
 - nir_export: write_nir, LEFT_OUT
 - netx_input: NetxInput, read_input
 - netx_program: build_netx_program
-- fields: Field, Reader
+- fields: Field, Reader, check_heaps
 - hdf5: read_net, write_net, says_model_net, content_sha256
 - pretrained: NETWORKS, PRETRAINED, PRETRAINED_COST
 """

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError, replacing
-from lava_models.net.fields import Field, Reader, attribute
+from lava_models.net.fields import Field, Reader, attribute, check_heaps
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
 from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents, RateLatents
 
@@ -232,6 +232,7 @@ def read_net(path: Path) -> NetFile:
     if not path.is_file():
         raise UserError(f"{path}: no such file; export-netx writes one from a model.pt")
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             values = _read(Reader(file, str(path)))
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError):

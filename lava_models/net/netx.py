@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.net.fields import MOST_BYTES, check_heaps
 from lava_models.net.netx_layers import (
     DECAY_ONE,
     ConvSynapses,
@@ -40,6 +41,8 @@ LFS = b"version https://git-lfs"
 MOST_DELAY = 62
 MISSING_NEURON = Cuba(current_decay=0, voltage_decay=DECAY_ONE, threshold=1 << 17)
 """Of a dense layer without one; NetX's default."""
+MOST_NEURONS = 2**26
+"""Of a layer; what a file declares is no more than a machine could run."""
 BIAS_MAX = 2**15 - 1
 """Of Lava's process; a chip's biases have 13 bits."""
 
@@ -116,7 +119,9 @@ def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
             raise UserError(f"{path}: a git-lfs pointer, not the network itself; fetch it with "
                             "git lfs pull")
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
+            _stay(file, "layer", f"{path}: /layer")
             if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
                 raise UserError(f"{path}: has no layers in /layer; expected a NetX file")
             return _Reader(file["layer"], path, options or NetxOptions()).read()
@@ -192,7 +197,7 @@ class _Reader:
         if self.layers:
             raise entry.error("type", "an input layer that is not the first")
         shape = entry.shape
-        transform = tuple(int(entry.number_at(key, default)) for key, default in (
+        transform = tuple(entry.integer_at(key, default) for key, default in (
             ("weight", 64), ("bias", 0)))
         return NetxLayer(entry.name, entry.type, shape, self._neuron(entry, is_input=True),
                          np.zeros(math.prod(shape), np.int32), None, transform=transform)
@@ -244,7 +249,7 @@ class _Reader:
     def _delay(self, entry: _Entry, shape: tuple[int, int]) -> np.ndarray | None:
         if not entry.has("delay"):
             return None
-        delay = np.asarray(entry.array("delay"))
+        delay = entry.whole("delay")
         if delay.max() > MOST_DELAY:
             entry.note("delay", f"reaches {delay.max():g}; cut to {MOST_DELAY}")
             delay = np.clip(delay, 0, MOST_DELAY)
@@ -279,7 +284,7 @@ class _Reader:
         weight = entry.whole("weight")
         if weight.ndim == 5 and weight.shape[4] == 1:
             weight = weight[..., 0]
-        groups = int(entry.number_at("groups"))
+        groups = entry.integer_at("groups")
         pairs = {key: entry.pair(key) for key in ("stride", "padding", "dilation")}
         if weight.ndim != 4 or not weight.size:
             raise entry.error("weight", f"has shape {weight.shape}, expected (out, in, y, x)")
@@ -314,7 +319,7 @@ class _Reader:
     def _neuron(self, entry: _Entry, is_input: bool = False) -> NetxNeuron:
         kind = entry.text("neuron/type")
         if kind in ("CUBA", "LOIHI"):
-            decays = {key: int(entry.number_at(f"neuron/{key}")) for key in ("iDecay", "vDecay")}
+            decays = {key: entry.integer_at(f"neuron/{key}") for key in ("iDecay", "vDecay")}
             for key, value in decays.items():
                 if not 0 <= value <= DECAY_ONE:
                     raise entry.error(f"neuron/{key}", f"{value}, expected 0 to {DECAY_ONE}")
@@ -336,7 +341,7 @@ class _Reader:
         raise entry.error("neuron/type", f"{kind!r}; supported are CUBA, LOIHI and SDNN")
 
     def _threshold(self, entry: _Entry) -> int:
-        value = int(entry.number_at("neuron/vThMant"))
+        value = entry.integer_at("neuron/vThMant")
         if not 0 <= value < 1 << 25:
             raise entry.error("neuron/vThMant", f"{value}, expected 0 to {(1 << 25) - 1}")
         return value
@@ -353,7 +358,10 @@ class _Entry:
         if str(number) not in group:
             raise UserError(f"{path}: /layer/{number} is missing; {len(group)} layers were "
                             "expected to be numbered from 0")
+        _stay(group, str(number), f"{path}: /layer/{number}")
         self.group = group[str(number)]
+        if not isinstance(self.group, h5py.Group):
+            raise UserError(f"{path}: /layer/{number} is no group; expected a layer's fields")
         self.type = self.text("type")
 
     def error(self, field: str, what: str) -> UserError:
@@ -366,9 +374,18 @@ class _Entry:
         return field in self.group
 
     def _value(self, field: str) -> np.ndarray:
+        """What a field holds; nothing of it is read that lies elsewhere or is too large."""
+        where = f"{self.path}: /layer/{self.number} ({self.type}): {field}:"
+        _stay(self.group, field, where)
         if field not in self.group or not isinstance(self.group[field], h5py.Dataset):
             raise self.error(field, "is missing")
-        return np.asarray(self.group[field][()])
+        item = self.group[field]
+        if item.external or item.is_virtual:
+            raise UserError(f"{where} lies in another file")
+        numbers = max(item.size or 0, math.prod(item.chunks or ()))
+        if numbers * item.dtype.itemsize > MOST_BYTES:
+            raise self.error(field, f"of shape {item.shape} declares more than {MOST_BYTES} bytes")
+        return np.asarray(item[()])
 
     def text(self, field: str) -> str:
         value = np.ravel(self._value(field))
@@ -387,9 +404,12 @@ class _Entry:
     def whole(self, field: str) -> np.ndarray:
         """Cut to whole numbers, int64, as NetX does."""
         value = self.array(field)
-        if np.abs(value).max() >= 2**31:
-            raise self.error(field, f"reaches {np.abs(value).max():g}")
-        return value.astype(np.int64)
+        if np.abs(value.astype(np.float64)).max() >= 2**31:
+            raise self.error(field, f"reaches {np.abs(value.astype(np.float64)).max():g}")
+        whole = value.astype(np.int64)
+        if not np.array_equal(whole, value):
+            self.note(field, "holds fractions, which stock NetX cuts to whole numbers")
+        return whole
 
     def matrix(self, field: str, rows: int) -> np.ndarray:
         """(rows, n); one axis is one, too."""
@@ -408,16 +428,37 @@ class _Entry:
             raise self.error(field, f"has shape {value.shape}, expected one number")
         return value.item()
 
+    def integer_at(self, field: str, default: int | None = None) -> int:
+        """One number, cut to a whole one as NetX does."""
+        if default is not None and not self.has(field):
+            return default
+        self.number_at(field)
+        return int(self.whole(field).item())
+
     def pair(self, field: str) -> tuple[int, int]:
         """(y, x) of a field that holds both, or one number for both."""
-        value = np.ravel(self.array(field)).astype(int)
+        value = np.ravel(self.whole(field))
         if value.size not in (1, 2):
             raise self.error(field, f"has shape {value.shape}, expected (y, x)")
         return int(value[0]), int(value[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        value = np.ravel(self.array("shape")).astype(int)
-        if value.min() < 1 or value.size > 3:
-            raise self.error("shape", f"{value.tolist()}, expected (n) or (channel, y, x)")
-        return tuple(map(int, value))
+        value = np.ravel(self.whole("shape")).tolist()
+        if min(value) < 1 or len(value) > 3:
+            raise self.error("shape", f"{value}, expected (n) or (channel, y, x)")
+        if math.prod(value) > MOST_NEURONS:
+            raise self.error("shape", f"{value} are more than {MOST_NEURONS} neurons")
+        return tuple(value)
+
+
+def _stay(group: h5py.Group, name: str, where: str) -> None:
+    """Raises:
+        UserError: on the way to `name` is a link that leaves the file; `where` begins the line.
+    """
+    for part in name.split("/"):
+        if isinstance(group.get(part, getlink=True), h5py.ExternalLink):
+            raise UserError(f"{where} is a link to another file")
+        group = group.get(part)
+        if not isinstance(group, h5py.Group):
+            return

@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.net.fields import check_heaps
 from lava_models.net.netx_layers import DECAY_ONE, ConvSynapses
 from lava_models.net.netx_write import Entry
 
@@ -70,6 +71,7 @@ def read_nir(path: Path, timestep: float = TIMESTEP) -> tuple[list[Entry], list[
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a NIR graph")
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             if "node" not in file or "nodes" not in file["node"]:
                 raise UserError(f"{path}: has no graph at /node; expected a NIR file")

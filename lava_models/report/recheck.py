@@ -18,7 +18,7 @@ from hw_configs.files import UserError
 from lava_models.cost.baselines import baseline_section
 from lava_models.cost.counts import count_run, load_counts, pixels_used
 from lava_models.cost.estimates import Hardware, cost_of_run, file_sha256
-from lava_models.graph.compare import sent_by
+from lava_models.graph.compare import Comparison, sent_by
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import RING_COUNTED_FROM, Program, build_program
@@ -121,6 +121,8 @@ def recheck(record: dict, files: Files, hardware: Callable[[], Hardware],
     if run.mode == "reconstruct":
         yield found
     yield _work(run)
+    if record["target"]["backend"] == "sim":
+        yield _compared_again(run)
     if counted.outcome == SAME:
         yield from _from_counts(run, counts, hardware)
     else:
@@ -159,6 +161,19 @@ def _verdict(check: dict, samples: int) -> Finding:
         return Finding("verdict", DIFFERS, "equal, but its populations say: "
                        + (f"{', '.join(apart)} differ" if apart else "nothing was compared"))
     return Finding("verdict", SAME, f"the record says yes: {check['verdict']}")
+
+
+def _compared_again(run: _Run) -> Finding:
+    """The verdict that follows from the populations: none where a part was idle."""
+    check, program, item = run.record["check"], run.program, "verdict's counts"
+    try:
+        verdict = Comparison.of_section(check, program, run.record["target"]["lanes"])
+    except ValueError as error:
+        return Finding(item, DIFFERS, f"check.populations: {error}")
+    made = {"equal": verdict.equal, "verdict": verdict.verdict(program),
+            "samples_compared": verdict.samples(program), **verdict.section()}
+    return compared(item, "check", check, made, "the verdict again, from every population's",
+                    exact=True)
 
 
 def hash_finding(item: str, file: Path, wanted: str) -> Finding:

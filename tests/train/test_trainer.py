@@ -175,7 +175,7 @@ def test_force_clears_what_was_made_of_the_old_model(tmp_path, capsys):
     assert not (run / "reconstruct").exists() and not list(run.glob("samples/*-0002.png"))
     said = capsys.readouterr().out
     assert (f"{run}: removed what was made of the model before: model.net, generate, reconstruct, "
-            "scores\n") in said
+            "prior.pt, scores\n") in said
 
 
 def test_resume_clears_it_as_soon_as_the_model_is_another(tmp_path, capsys):

@@ -153,9 +153,13 @@ class PoissonVae(Model):
 
     def to_image(self, pixels: Tensor) -> Tensor:
         """The inverse, clipped to [-1, 1]."""
+        return self.to_open_image(pixels).clamp(-1, 1).unflatten(1, self.shape)
+
+    def to_open_image(self, pixels: Tensor) -> Tensor:
+        """The inverse before it is clipped, (N, pixels)."""
         if self.config.poisson.whiten:
             pixels = torch.linalg.solve(self.whiten, pixels.T).T + self.mean
-        return (2 * pixels - 1).clamp(-1, 1).unflatten(1, self.shape)
+        return 2 * pixels - 1
 
     def log_ratio(self, pixels: Tensor) -> Tensor:
         """log delta (N, K), softly clamped."""

@@ -20,11 +20,11 @@ from lava_models import NetFile, read_net, write_net
 from lava_models.net.hdf5 import _flat
 
 
-@pytest.fixture(scope="module", params=["lif", "gated", "poisson"])
-def net(request, net_factory, gated_net_factory, poisson_net_factory) -> NetFile:
+@pytest.fixture(scope="module", params=["lif", "gated", "poisson", "rate"])
+def net(request, net_factory, gated_net_factory, poisson_net_factory, rate_net_factory) -> NetFile:
     """A network of each kind of neurons and latents."""
     return {"lif": net_factory, "gated": gated_net_factory,
-            "poisson": poisson_net_factory}[request.param]()
+            "poisson": poisson_net_factory, "rate": rate_net_factory}[request.param]()
 
 
 @pytest.fixture

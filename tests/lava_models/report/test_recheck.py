@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 
 import loihi_double
@@ -59,6 +60,32 @@ def _not_equal(record):
 
 def _not_compared(record):
     record["check"] |= {"equal": None, "verdict": "not compared", "samples_compared": 0}
+
+
+def _proven_though_idle(record):
+    """A part that never fired, and a yes all the same."""
+    for entry in record["check"]["populations"]:
+        if entry["part"] == "prior":
+            entry["spikes"] = 0
+
+
+def _more_spikes_said(record):
+    check = record["check"]
+    check["verdict"] = re.sub(r"equal: \d+ spikes", "equal: 99999 spikes", check["verdict"])
+    assert "99999" in check["verdict"]
+
+
+def _population_left_out(record):
+    del record["check"]["populations"][0]
+
+
+def _less_compared(record):
+    entry = next(p for p in record["check"]["populations"] if p["part"] == "prior")
+    entry["values"] //= 2
+
+
+def _fewer_samples_compared(record):
+    record["check"]["samples_compared"] -= 1
 
 
 def _halved_energy(record):
@@ -122,8 +149,9 @@ def test_unchanged(copied, capsys):
     assert energy_report_command(["check", str(copied)]) == 0
     said = capsys.readouterr().out
     assert "DIFFERS" not in said and said.count("not rechecked  ") == 2
-    for item in ("verdict", "network", "counts.npz", "images.png", "report.html", "counts", "cores",
-                 "seed and samples", "energy", "time", "images", "spikes", "reconstruction error"):
+    for item in ("verdict", "verdict's counts", "network", "counts.npz", "images.png",
+                 "report.html", "counts", "cores", "seed and samples", "energy", "time", "images",
+                 "spikes", "reconstruction error"):
         assert said.count(f"  same           {item}: ") == 2
     assert said.count("  same           test images: ") == 1
 
@@ -131,6 +159,11 @@ def test_unchanged(copied, capsys):
 @pytest.mark.parametrize(("mode", "change", "item"), [
     ("generate", _not_equal, "verdict: the record itself says no"),
     ("generate", _not_compared, "verdict: Lava and the reference: not compared"),
+    ("generate", _proven_though_idle, "verdict's counts: check.equal is True, recomputed False"),
+    ("generate", _more_spikes_said, "verdict's counts: check.verdict is 3 samples"),
+    ("generate", _population_left_out, "verdict's counts: check.populations: "),
+    ("generate", _less_compared, "was not compared at each of"),
+    ("generate", _fewer_samples_compared, "verdict's counts: check.samples_compared is 2"),
     ("generate", _halved_energy, "energy: energy."),
     ("reconstruct", _halved_time, "time: time.chip_timestep_us"),
     ("reconstruct", _better_images, "reconstruction error: quality.reconstruction_mse.value is "
