@@ -183,7 +183,7 @@ def rates():
     model = Esvae(config, generator).train()
     model.calibrate(_images(32), generator)
     codes = (torch.rand(400, 6, generator=generator) < torch.linspace(0.2, 0.8, 6)).float()
-    model.fitted = fit(codes, codes[:50], 3, 50, generator, "0" * 64)
+    model.fitted = fit(codes, codes[:50], 2, 3, 50, generator, "0" * 64)
     return _twin_and_net(model.eval(), 4)
 
 
@@ -198,7 +198,8 @@ def test_stages_of_a_fitted_prior_are_the_model_s(rates):
     assert net.modes == ("reconstruct", "generate")
 
 
-@pytest.mark.parametrize(("stage", "name"), [(0, "prior.0"), (2, "prior.2"), (3, "selection")])
+@pytest.mark.parametrize(("stage", "name"), [
+    (0, "prior.0"), (2, "prior.2"), (4, "selection")])
 def test_a_wrong_stage_of_a_fitted_prior_is_named(rates, stage, name):
     twin, net, images = rates
     weight = net.prior[stage].weight
