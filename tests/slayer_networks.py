@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-FAMILIES = ("dense", "conv", "recurrent", "delays", "sdnn_dense", "sdnn_conv")
+FAMILIES = ("dense", "conv", "recurrent", "delays", "sdnn_dense", "sdnn_conv", "mixed")
 STEPS = 24
 
 
@@ -32,10 +32,46 @@ def random_network(family: str, seed: int, path: Path) -> tuple[str, tuple[int, 
         blocks.append(block.Input({**neuron}, weight=1, bias=0) if not sdnn
                       else block.Input({**neuron}))
     add = {"dense": _dense, "delays": _delays, "sdnn_dense": _dense, "conv": _conv,
-           "sdnn_conv": _conv, "recurrent": _recurrent}[family]
+           "sdnn_conv": _conv, "recurrent": _recurrent, "mixed": _mixed}[family]
     blocks += add(block, rng, shape, _sdnn if sdnn else _cuba)
     if sdnn and not maps:
         blocks.append(block.Output({**_sdnn(rng)}, _width(blocks), 3, weight_scale=2))
+    _export(blocks, shape, path)
+    with h5py.File(path, "r+") as file:
+        if maps and not with_input:
+            _put_input_first(file, len(blocks), shape)
+        _put_biases(file, rng)
+        if family == "mixed":  # NetX's own neuron, which never fires: its voltage is the output
+            del file[f"layer/{len(blocks) - 1}/neuron"]
+    return ("delta" if sdnn else "bias" if with_input else "spikes"), shape
+
+
+def write_rgb_network(path: Path) -> list[np.ndarray]:
+    """3 x 32 x 32 pixels into input neurons, a rectangular convolution, a dense layer: the integer
+    weights of the last two, as they are in the file."""
+    from lava.lib.dl import slayer
+
+    torch.manual_seed(0)
+    block, neuron = slayer.block.cuba, {"threshold": 1.0, "current_decay": 1.0,
+                                        "voltage_decay": 0.1}
+    blocks = [block.Input({**neuron}), block.Conv({**neuron}, 3, 16, (3, 5), stride=(2, 1),
+                                                  padding=(1, 0)),
+              block.Flatten(), block.Dense({**neuron}, 16 * 16 * 28, 10)]
+    _export(blocks, (3, 32, 32), path)
+    with h5py.File(path) as file:
+        return [file[f"layer/{i}/weight"][()].astype(int) for i in (1, 3)]
+
+
+def write_resonators(family: str, path: Path) -> None:
+    """A dense layer of resonate-and-fire neurons, `family` rf or rf_iz, with complex weights."""
+    from lava.lib.dl import slayer
+
+    block = getattr(slayer.block, family)
+    _export([block.Dense({"threshold": 1.0, "period": 10, "decay": 0.1}, 6, 4)], (6,), path)
+
+
+def _export(blocks: list, shape: tuple[int, ...], path: Path) -> None:
+    """Write blocks, each by its own method."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         x = torch.rand(1, *shape, STEPS)
@@ -45,10 +81,6 @@ def random_network(family: str, seed: int, path: Path) -> tuple[str, tuple[int, 
         with h5py.File(path, "w") as file:
             for i, part in enumerate(blocks):
                 part.export_hdf5(file.create_group(f"layer/{i}"))
-            if maps and not with_input:
-                _put_input_first(file, len(blocks), shape)
-            _put_biases(file, rng)
-    return ("delta" if sdnn else "bias" if with_input else "spikes"), shape
 
 
 def _put_input_first(file: h5py.File, count: int, shape: tuple[int, ...]) -> None:
@@ -112,6 +144,18 @@ def _draw_delays(part, rng: np.random.Generator) -> None:
 def _recurrent(block, rng: np.random.Generator, shape: tuple[int, ...], neuron: Callable) -> list:
     return [block.Recurrent({**neuron(rng)}, shape[0], 6, weight_scale=4),
             block.Dense({**neuron(rng)}, 6, 4, weight_scale=3)]
+
+
+def _mixed(block, rng: np.random.Generator, shape: tuple[int, ...], neuron: Callable) -> list:
+    """Spikes into sigma-delta neurons, graded messages into LIF and recurrent ones."""
+    from lava.lib.dl import slayer
+
+    graded = slayer.block.sigma_delta
+    return [graded.Dense({**_sdnn(rng)}, shape[0], 7, weight_scale=4),
+            block.Dense({**neuron(rng)}, 7, 6, weight_scale=4),
+            block.Recurrent({**neuron(rng)}, 6, 6, weight_scale=4),
+            graded.Dense({**_sdnn(rng)}, 6, 5, weight_scale=4),
+            block.Dense({**neuron(rng)}, 5, 4, weight_scale=4)]
 
 
 def _conv(block, rng: np.random.Generator, shape: tuple[int, ...], neuron: Callable) -> list:

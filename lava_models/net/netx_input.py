@@ -88,6 +88,9 @@ def _laid_out(array: np.ndarray, path: Path, net: NetxFile, samples: int | None,
         more = "" if constant else ", and timesteps as a last axis where they differ"
         raise UserError(f"{path}: array of shape {array.shape}; {net.name} takes {axes}{more}: "
                         "axes (x, y, channel) as in Lava")
+    if timed and not constant and rest.shape[-1] < timesteps:
+        raise UserError(f"{path}: {rest.shape[-1]} timesteps, a sample takes {timesteps}; give all "
+                        "of them (zeros where nothing comes in), or run fewer")
     batch = array[None] if samples is None else array[:samples]
     if not timed:
         batch = batch[..., None]
