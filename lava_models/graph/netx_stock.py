@@ -99,7 +99,7 @@ def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool, fo
         (first.neuron.bias_mant if cuba else first.neuron.bias).init = bias
     if drive.sent is not None:
         port = first.neuron.a_in if net.enters_neurons else network.inp
-        # A dense layer's port has one axis: maps reach it in the file's order, as through a flatten.
+        # A dense layer's port has one axis: maps reach it in the order of its weights.
         shape = net.input_shape if len(port.shape) > 1 else (net.input_size,)
         data = np.zeros((*port.shape, steps), np.int32)
         known = drive.sent[:steps, 0].astype(np.int32)

@@ -63,6 +63,10 @@ def test_samples_in_lanes_and_their_record(files, capsys):
     assert [layer["name"] for layer in record["layers"]] == ["layer.0", "layer.1", "layer.3"]
     assert record["layers"][2]["spikes"] == messages.sum()
     assert {"raster.png", "output.png"} == {*record["pictures"]}
+    assert record["quality"]["output_value_mean"]["value"] == readout.mean()
+    largest = record["quality"]["samples_by_largest_output"]
+    winners = readout.argmax(axis=1).tolist()
+    assert largest["value"] == 5 and f"{winners[0]}: {winners.count(winners[0])}" in largest["what"]
     assert energy_report_command(["check", str(out)]) == 0
     assert "right: " in capsys.readouterr().out
     assert energy_report_command([str(out), "--hw", "halapoint"]) == 0
@@ -248,8 +252,9 @@ def test_maps_of_slayer_are_costed_as_channel_y_x(tmp_path, capsys):
             text = text.replace("[3, 5]", "[3, 3]")  # five columns do not fit into three
         (tmp_path / name).write_text(text)
     for network in (path, tmp_path / "right.toml", tmp_path / "reversed.toml"):
-        energy_report_command(["--fit", str(network), "--rate", "0.1", "--timesteps", "32", "--hw",
-                               "oheogulch", "--compiler", "2023-01", "--convolutions", "shared"])
+        assert energy_report_command(["--fit", str(network), "--rate", "0.1", "--timesteps", "32",
+                                      "--hw", "oheogulch", "--compiler", "2023-01",
+                                      "--convolutions", "shared"]) == 0
         shown.append(capsys.readouterr().out)
         placed = fit(read_network(network, "generate", "2023-01"), load_board("oheogulch"))
         cores.append([len(layer.cores) for layer in placed.layers])

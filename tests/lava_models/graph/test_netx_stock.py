@@ -119,7 +119,8 @@ def test_maps_into_a_dense_layer(tmp_path, netx_writer):
     dense = {"type": "dense", "shape": [5], "weight": rng.integers(-20, 40, (5, 24)), "neuron": {
         "type": "CUBA", "iDecay": 1000, "vDecay": 300, "vThMant": 90}}
     for name, between in (("a.net", []), ("b.net", [{"type": "flatten", "shape": [24]}])):
-        path = netx_writer(tmp_path / name, [{"type": "input", "shape": [2, 3, 4]}, *between, dense])
+        path = netx_writer(tmp_path / name, [{"type": "input", "shape": [2, 3, 4]}, *between,
+                                             dense])
         net = read_netx(path)
         drive = Drive(sent=rng.random((STEPS, 1, 24)) < 0.2)
         mine = NetxReference(net).run(drive, STEPS, states=[net.layers[0].name])
