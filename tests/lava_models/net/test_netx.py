@@ -209,6 +209,25 @@ def test_input_layouts(tmp_path, netx_writer):
         read_input(tmp_path / "x.npy", net, None, 4, False)
 
 
+@pytest.mark.parametrize(("values", "samples", "message"), [
+    (np.zeros((0, 9)), 2, r"shape \(0, 9\); a.net takes \(at least 2 samples, 9\)"),
+    (np.zeros((9, 0)), None, "x.npy: 0 timesteps, a sample takes 4"),
+    (np.array(3.0), None, r"shape \(\); a.net takes \(9,\)"),
+    (np.full(9, np.iinfo(np.int64).min), None, "reaches 9223372036854775808, a message has 24"),
+    (np.full(9, np.inf), None, "holds fractions"),
+    (np.full(9, "a"), None, "holds <U1, expected numbers"),
+])
+def test_arrays_that_are_no_input(tmp_path, netx_writer, values, samples, message):
+    net = read_netx(netx_writer(tmp_path / "a.net", [DENSE | {"weight": np.ones((5, 9))}]))
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(UserError, match=message) as error:
+        read_input(tmp_path / "x.npy", net, samples, 4, False)
+    assert "\n" not in str(error.value)
+    np.savez(tmp_path / "x.npz", values)
+    with pytest.raises(UserError, match="x.npz: holds several arrays"):
+        read_input(tmp_path / "x.npz", net, samples, 4, False)
+
+
 def test_pixels_become_biases(tmp_path, netx_writer):
     path = netx_writer(tmp_path / "a.net", [INPUT | {"neuron": CUBA, "weight": 36, "bias": -3},
                                             CONV])
