@@ -37,8 +37,8 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
         on_step: called with (timesteps done, timesteps in all).
 
     Returns:
-        Messages of every layer; and where the last one is a LIF, its voltage at the end, int32
-        (1, 1, n).
+        Messages of every layer; and where the last one is a LIF that is not recurrent, its voltage
+        at the end, int32 (1, 1, n).
 
     Raises:
         RuntimeError: stock NetX does not load the file, or a process of the graph failed.
@@ -76,9 +76,10 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
 
 
 def _voltage(net: NetxFile, network) -> dict[str, np.ndarray]:
-    """Of the last layer, now: what a network reads out whose last layer does not fire."""
+    """Of the last layer, now: what a network reads out whose last layer does not fire. A stock
+    RecurrentDense has no process model of its own, and its Vars read 0 whatever they hold."""
     last = net.layers[-1]
-    if not isinstance(last.neuron, Cuba):
+    if not isinstance(last.neuron, Cuba) or last.recurrent is not None:
         return {}
     data = np.asarray(network.layers[-1].neuron.v.get()).reshape(1, -1).astype(np.int32)
     return {f"{last.name}.v": _from_lava(data, last.shape)}
