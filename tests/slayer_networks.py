@@ -56,7 +56,7 @@ def write_rgb_network(path: Path) -> list[np.ndarray]:
                                         "voltage_decay": 0.1}
     blocks = [block.Input({**neuron}), block.Conv({**neuron}, 3, 16, (3, 5), stride=(2, 1),
                                                   padding=(1, 0)),
-              block.Flatten(), block.Dense({**neuron}, 16 * 16 * 28, 10)]
+              block.Flatten(), block.Dense({**neuron}, 16 * 16 * 28, 10, weight_scale=40)]
     _export(blocks, (3, 32, 32), path)
     with h5py.File(path) as file:
         return [file[f"layer/{i}/weight"][()].astype(int) for i in (1, 3)]
