@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-FAMILIES = ("dense", "conv", "recurrent", "delays", "sdnn_dense", "sdnn_conv", "mixed")
+FAMILIES = ("dense", "conv", "recurrent", "delays", "sdnn_dense", "sdnn_conv")
 STEPS = 24
 
 
@@ -32,7 +32,7 @@ def random_network(family: str, seed: int, path: Path) -> tuple[str, tuple[int, 
         blocks.append(block.Input({**neuron}, weight=1, bias=0) if not sdnn
                       else block.Input({**neuron}))
     add = {"dense": _dense, "delays": _delays, "sdnn_dense": _dense, "conv": _conv,
-           "sdnn_conv": _conv, "recurrent": _recurrent, "mixed": _mixed}[family]
+           "sdnn_conv": _conv, "recurrent": _recurrent}[family]
     blocks += add(block, rng, shape, _sdnn if sdnn else _cuba)
     if sdnn and not maps:
         blocks.append(block.Output({**_sdnn(rng)}, _width(blocks), 3, weight_scale=2))
@@ -41,8 +41,6 @@ def random_network(family: str, seed: int, path: Path) -> tuple[str, tuple[int, 
         if maps and not with_input:
             _put_input_first(file, len(blocks), shape)
         _put_biases(file, rng)
-        if family == "mixed":  # NetX's own neuron, which never fires: its voltage is the output
-            del file[f"layer/{len(blocks) - 1}/neuron"]
     return ("delta" if sdnn else "bias" if with_input else "spikes"), shape
 
 
@@ -144,18 +142,6 @@ def _draw_delays(part, rng: np.random.Generator) -> None:
 def _recurrent(block, rng: np.random.Generator, shape: tuple[int, ...], neuron: Callable) -> list:
     return [block.Recurrent({**neuron(rng)}, shape[0], 6, weight_scale=4),
             block.Dense({**neuron(rng)}, 6, 4, weight_scale=3)]
-
-
-def _mixed(block, rng: np.random.Generator, shape: tuple[int, ...], neuron: Callable) -> list:
-    """Spikes into sigma-delta neurons, graded messages into LIF and recurrent ones."""
-    from lava.lib.dl import slayer
-
-    graded = slayer.block.sigma_delta
-    return [graded.Dense({**_sdnn(rng)}, shape[0], 7, weight_scale=4),
-            block.Dense({**neuron(rng)}, 7, 6, weight_scale=4),
-            block.Recurrent({**neuron(rng)}, 6, 6, weight_scale=4),
-            graded.Dense({**_sdnn(rng)}, 6, 5, weight_scale=4),
-            block.Dense({**neuron(rng)}, 5, 4, weight_scale=4)]
 
 
 def _conv(block, rng: np.random.Generator, shape: tuple[int, ...], neuron: Callable) -> list:

@@ -251,6 +251,7 @@ def test_maps_of_slayer_are_costed_as_channel_y_x(tmp_path, capsys):
         if name == "reversed.toml":
             text = text.replace("[3, 5]", "[3, 3]")  # five columns do not fit into three
         (tmp_path / name).write_text(text)
+    capsys.readouterr()  # what SLAYER says as it is imported
     for network in (path, tmp_path / "right.toml", tmp_path / "reversed.toml"):
         assert energy_report_command(["--fit", str(network), "--rate", "0.1", "--timesteps", "32",
                                       "--hw", "oheogulch", "--compiler", "2023-01",
