@@ -36,6 +36,40 @@ def random_network(family: str, seed: int, path: Path) -> tuple[str, tuple[int, 
     blocks += add(block, rng, shape, _sdnn if sdnn else _cuba)
     if sdnn and not maps:
         blocks.append(block.Output({**_sdnn(rng)}, _width(blocks), 3, weight_scale=2))
+    _export(blocks, shape, path)
+    with h5py.File(path, "r+") as file:
+        if maps and not with_input:
+            _put_input_first(file, len(blocks), shape)
+        _put_biases(file, rng)
+    return ("delta" if sdnn else "bias" if with_input else "spikes"), shape
+
+
+def write_rgb_network(path: Path) -> list[np.ndarray]:
+    """3 x 32 x 32 pixels into input neurons, a rectangular convolution, a dense layer: the integer
+    weights of the last two, as they are in the file."""
+    from lava.lib.dl import slayer
+
+    torch.manual_seed(0)
+    block, neuron = slayer.block.cuba, {"threshold": 1.0, "current_decay": 1.0,
+                                        "voltage_decay": 0.1}
+    blocks = [block.Input({**neuron}), block.Conv({**neuron}, 3, 16, (3, 5), stride=(2, 1),
+                                                  padding=(1, 0)),
+              block.Flatten(), block.Dense({**neuron}, 16 * 16 * 28, 10, weight_scale=40)]
+    _export(blocks, (3, 32, 32), path)
+    with h5py.File(path) as file:
+        return [file[f"layer/{i}/weight"][()].astype(int) for i in (1, 3)]
+
+
+def write_resonators(family: str, path: Path) -> None:
+    """A dense layer of resonate-and-fire neurons, `family` rf or rf_iz, with complex weights."""
+    from lava.lib.dl import slayer
+
+    block = getattr(slayer.block, family)
+    _export([block.Dense({"threshold": 1.0, "period": 10, "decay": 0.1}, 6, 4)], (6,), path)
+
+
+def _export(blocks: list, shape: tuple[int, ...], path: Path) -> None:
+    """Write blocks, each by its own method."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         x = torch.rand(1, *shape, STEPS)
@@ -45,10 +79,6 @@ def random_network(family: str, seed: int, path: Path) -> tuple[str, tuple[int, 
         with h5py.File(path, "w") as file:
             for i, part in enumerate(blocks):
                 part.export_hdf5(file.create_group(f"layer/{i}"))
-            if maps and not with_input:
-                _put_input_first(file, len(blocks), shape)
-            _put_biases(file, rng)
-    return ("delta" if sdnn else "bias" if with_input else "spikes"), shape
 
 
 def _put_input_first(file: h5py.File, count: int, shape: tuple[int, ...]) -> None:

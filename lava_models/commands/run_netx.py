@@ -210,7 +210,11 @@ def _verdict(compared: Comparison | None, proof: Comparison | None, samples: int
 
 
 def _prove(path: Path, net: NetxFile, program: Program, inputs: NetxInput, on_step):
-    """The reference against stock NetX's own network, over the first sample."""
+    """The reference against stock NetX's own network, over the first sample.
+
+    Raises:
+        UserError: stock NetX does not load the file, or fails while it runs.
+    """
     from lava_models.graph.netx_compare import compare_messages
     from lava_models.graph.netx_run import make_drive, steps_of
     from lava_models.graph.netx_stock import run_stock
@@ -218,8 +222,13 @@ def _prove(path: Path, net: NetxFile, program: Program, inputs: NetxInput, on_st
 
     steps = steps_of(program)
     drive = make_drive(net, inputs, 0, 1, program.schedule.period)
-    stock = run_stock(path, net, drive, steps, on_step=on_step)
-    return compare_messages(stock, NetxReference(net).run(drive, steps), "stock NetX")
+    try:
+        stock = run_stock(path, net, drive, steps, on_step=on_step)
+    except RuntimeError as error:
+        raise UserError(f"--prove: {' '.join(str(error).split())}; nothing was written, run it "
+                        "without --prove") from error
+    mine = NetxReference(net).run(drive, steps, states=[net.layers[-1].name])
+    return compare_messages(stock, mine, "stock NetX")
 
 
 def _progress(console):

@@ -9,7 +9,7 @@ from lava_models.reference.netx_reference import NetxResult
 
 
 def compare_messages(run: NetxResult, wanted: NetxResult, who: str) -> Comparison:
-    """Compare every layer that `run` watched.
+    """Compare every layer that `run` watched, and what states it has at the end.
 
     Args:
         wanted: the reference's.
@@ -30,4 +30,14 @@ def compare_messages(run: NetxResult, wanted: NetxResult, who: str) -> Compariso
             found.append((t, f"{where}{name}, neuron {neuron}, timestep {t + 1}: {who} "
                           f"{int(got[t, lane, neuron])}, reference "
                           f"{int(expected[t, lane, neuron])}"))
+    for name, got in run.states.items():
+        expected = wanted.states[name][-1:]
+        wrong = np.argwhere(got != expected)
+        populations.append(Compared(name, "network", int(np.count_nonzero(expected)), 0,
+                                    expected.size, len(wrong), awaited=bool(expected.any())))
+        if len(wrong):
+            _, lane, neuron = wrong[0]
+            found.append((steps, f"{name}, neuron {neuron}, at the end: {who} "
+                          f"{int(got[0, lane, neuron])}, reference "
+                          f"{int(expected[0, lane, neuron])}"))
     return Comparison(steps, tuple(populations), min(found)[1] if found else None)

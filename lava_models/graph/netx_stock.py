@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw_configs.files import UserError
 from lava_models.graph import runtime
 from lava_models.net.netx import NetxFile
 from lava_models.net.netx_layers import Cuba
@@ -35,8 +36,12 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
         sparse: stock's own option sparse_fc_layer.
         on_step: called with (timesteps done, timesteps in all).
 
+    Returns:
+        Messages of every layer; and where the last one is a LIF that is not recurrent, its voltage
+        at the end, int32 (1, 1, n).
+
     Raises:
-        RuntimeError: a process of the graph failed.
+        RuntimeError: stock NetX does not load the file, or a process of the graph failed.
     """
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
@@ -45,8 +50,14 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
     with (tempfile.TemporaryDirectory(prefix="lava-netx-") as folder, runtime.quiet_lava(),
           warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO())):
         warnings.simplefilter("ignore")
-        network, files = _build(path, net, drive, steps, sparse, Path(folder))
-        runtime.start(network, Loihi2SimCfg(select_tag="fixed_pt"))
+        try:
+            network, files = _build(path, net, drive, steps, sparse, Path(folder))
+            runtime.start(network, Loihi2SimCfg(select_tag="fixed_pt"))
+        except UserError:
+            raise
+        except Exception as error:  # whatever its own code stumbles over
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RuntimeError(f"stock NetX does not load {path} ({said})") from error
         lava, done = network.runtime, 0
         try:
             while done < steps:
@@ -58,9 +69,20 @@ def run_stock(path: Path, net: NetxFile, drive: Drive, steps: int, *, sparse: bo
         except BaseException:
             runtime.abandon(lava)
             raise
+        states = _voltage(net, network)
         network.stop()
         return NetxResult({layer.name: _from_lava(np.load(file), layer.shape)
-                           for layer, file in zip(net.layers, files, strict=True)}, {})
+                           for layer, file in zip(net.layers, files, strict=True)}, states)
+
+
+def _voltage(net: NetxFile, network) -> dict[str, np.ndarray]:
+    """Of the last layer, now: what a network reads out whose last layer does not fire. A stock
+    RecurrentDense has no process model of its own, and its Vars read 0 whatever they hold."""
+    last = net.layers[-1]
+    if not isinstance(last.neuron, Cuba) or last.recurrent is not None:
+        return {}
+    data = np.asarray(network.layers[-1].neuron.v.get()).reshape(1, -1).astype(np.int32)
+    return {f"{last.name}.v": _from_lava(data, last.shape)}
 
 
 def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool, folder: Path):
@@ -77,11 +99,13 @@ def _build(path: Path, net: NetxFile, drive: Drive, steps: int, sparse: bool, fo
         cuba = isinstance(net.layers[0].neuron, Cuba)
         (first.neuron.bias_mant if cuba else first.neuron.bias).init = bias
     if drive.sent is not None:
-        data = np.zeros((*net.input_shape[::-1], steps), np.int32)
-        known = drive.sent[:steps, 0].astype(np.int32)
-        data[..., :len(known)] = np.stack([_to_lava(row, net.input_shape) for row in known], -1)
         port = first.neuron.a_in if net.enters_neurons else network.inp
-        Source(data=data.reshape(*port.shape, steps)).s_out.connect(port)
+        # A dense layer's port has one axis: maps reach it in the order of its weights.
+        shape = net.input_shape if len(port.shape) > 1 else (net.input_size,)
+        data = np.zeros((*port.shape, steps), np.int32)
+        known = drive.sent[:steps, 0].astype(np.int32)
+        data[..., :len(known)] = np.stack([_to_lava(row, shape) for row in known], -1)
+        Source(data=data).s_out.connect(port)
     files = []
     for ours, layer in zip(net.layers, network.layers, strict=True):
         files.append(str(folder / f"{ours.name}.npy"))

@@ -197,7 +197,7 @@ class _Reader:
         if self.layers:
             raise entry.error("type", "an input layer that is not the first")
         shape = entry.shape
-        transform = tuple(entry.integer_at(key, default) for key, default in (
+        transform = tuple(entry.whole_at(key, default) for key, default in (
             ("weight", 64), ("bias", 0)))
         return NetxLayer(entry.name, entry.type, shape, self._neuron(entry, is_input=True),
                          np.zeros(math.prod(shape), np.int32), None, transform=transform)
@@ -284,7 +284,7 @@ class _Reader:
         weight = entry.whole("weight")
         if weight.ndim == 5 and weight.shape[4] == 1:
             weight = weight[..., 0]
-        groups = entry.integer_at("groups")
+        groups = entry.whole_at("groups")
         pairs = {key: entry.pair(key) for key in ("stride", "padding", "dilation")}
         if weight.ndim != 4 or not weight.size:
             raise entry.error("weight", f"has shape {weight.shape}, expected (out, in, y, x)")
@@ -318,8 +318,10 @@ class _Reader:
 
     def _neuron(self, entry: _Entry, is_input: bool = False) -> NetxNeuron:
         kind = entry.text("neuron/type")
+        if entry.has("neuron/messageBits"):
+            entry.note("neuron/messageBits", "not taken notice of, and stock NetX does not load it")
         if kind in ("CUBA", "LOIHI"):
-            decays = {key: entry.integer_at(f"neuron/{key}") for key in ("iDecay", "vDecay")}
+            decays = {key: entry.whole_at(f"neuron/{key}") for key in ("iDecay", "vDecay")}
             for key, value in decays.items():
                 if not 0 <= value <= DECAY_ONE:
                     raise entry.error(f"neuron/{key}", f"{value}, expected 0 to {DECAY_ONE}")
@@ -329,6 +331,8 @@ class _Reader:
                 entry.note("neuron/refDelay", "stock NetX takes no notice of it")
             return Cuba(decays["iDecay"], decays["vDecay"], self._threshold(entry), self._reset())
         if kind == "SDNN":
+            if self.options.reset_interval is not None:
+                entry.note("neuron/type", "SDNN; sigma-delta neurons are not reset")
             if entry.has("neuron/activation"):
                 name = entry.text("neuron/activation")
                 if name.lower() != "relu" and not is_input and not entry.has("neuron/sigma_output"):
@@ -341,7 +345,7 @@ class _Reader:
         raise entry.error("neuron/type", f"{kind!r}; supported are CUBA, LOIHI and SDNN")
 
     def _threshold(self, entry: _Entry) -> int:
-        value = entry.integer_at("neuron/vThMant")
+        value = entry.whole_at("neuron/vThMant")
         if not 0 <= value < 1 << 25:
             raise entry.error("neuron/vThMant", f"{value}, expected 0 to {(1 << 25) - 1}")
         return value
@@ -428,28 +432,37 @@ class _Entry:
             raise self.error(field, f"has shape {value.shape}, expected one number")
         return value.item()
 
-    def integer_at(self, field: str, default: int | None = None) -> int:
-        """One number, cut to a whole one as NetX does."""
+    def whole_at(self, field: str, default: int | None = None) -> int:
+        """One whole number; a chip's registers hold nothing else."""
         if default is not None and not self.has(field):
             return default
-        self.number_at(field)
-        return int(self.whole(field).item())
+        value = self.number_at(field)
+        if value != int(value):
+            raise self.error(field, f"{value:g}, expected a whole number")
+        return int(value)
+
+    def _axes(self, field: str) -> np.ndarray:
+        """One or a few whole numbers, int64 (n,)."""
+        value = np.ravel(self.array(field))
+        if np.any(value != np.trunc(value)) or np.abs(value).max() >= 2**31:
+            raise self.error(field, f"{value.tolist()}, expected whole numbers")
+        return value.astype(np.int64)
 
     def pair(self, field: str) -> tuple[int, int]:
         """(y, x) of a field that holds both, or one number for both."""
-        value = np.ravel(self.whole(field))
+        value = self._axes(field)
         if value.size not in (1, 2):
             raise self.error(field, f"has shape {value.shape}, expected (y, x)")
         return int(value[0]), int(value[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        value = np.ravel(self.whole("shape")).tolist()
-        if min(value) < 1 or len(value) > 3:
-            raise self.error("shape", f"{value}, expected (n) or (channel, y, x)")
-        if math.prod(value) > MOST_NEURONS:
-            raise self.error("shape", f"{value} are more than {MOST_NEURONS} neurons")
-        return tuple(value)
+        value = self._axes("shape")
+        if value.min() < 1 or value.size > 3:
+            raise self.error("shape", f"{value.tolist()}, expected (n) or (channel, y, x)")
+        if math.prod(value.tolist()) > MOST_NEURONS:
+            raise self.error("shape", f"{value.tolist()} are more than {MOST_NEURONS} neurons")
+        return tuple(map(int, value))
 
 
 def _stay(group: h5py.Group, name: str, where: str) -> None:

@@ -54,6 +54,8 @@ def read_input(path: Path, net: NetxFile, samples: int | None, timesteps: int, p
         raise UserError(f"{path}: no such file; expected a .npy array") from None
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: not a readable .npy array: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: holds several arrays (.npz); expected one, as .npy")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
         raise UserError(f"{path}: holds {array.dtype}, expected numbers")
     constant = net.enters_neurons and isinstance(net.layers[0].neuron, Cuba)
@@ -63,20 +65,20 @@ def read_input(path: Path, net: NetxFile, samples: int | None, timesteps: int, p
     if not np.isfinite(values).all() or np.any(values != np.round(values)):
         raise UserError(f"{path}: holds fractions, expected whole numbers"
                         + (" (or --pixels)" if constant and not pixels else ""))
-    if np.abs(values).max(initial=0) >= 2**23:
-        raise UserError(f"{path}: reaches {np.abs(values).max():g}, a message has 24 bits")
+    top = max(int(values.max()), -int(values.min()))
+    if top >= 2**23:
+        raise UserError(f"{path}: reaches {top}, a message has 24 bits")
     if not constant and net.layers[0].synapses is not None and not net.layers[0].synapses.graded:
         return NetxInput(values != 0)
-    if constant and np.abs(values).max(initial=0) > 2**15 - 1:
-        raise UserError(f"{path}: reaches {np.abs(values).max():g} as a bias, expected at most "
-                        f"{2**15 - 1}")
+    if constant and top > 2**15 - 1:
+        raise UserError(f"{path}: reaches {top} as a bias, expected at most {2**15 - 1}")
     return NetxInput(values.astype(np.int32))
 
 
 def _laid_out(array: np.ndarray, path: Path, net: NetxFile, samples: int | None, timesteps: int,
               constant: bool) -> np.ndarray:
     """(S, 1 or T, n) of an array as Lava lays it out."""
-    rest = array if samples is None else array[0] if array.ndim else array
+    rest = array if samples is None else array[0] if array.ndim and len(array) else array
     shapes = {net.input_shape[::-1], (net.input_size,)}
     known = next((s for s in shapes if rest.shape[:len(s)] == s and rest.ndim <= len(s) + 1), None)
     timed = known is not None and rest.ndim == len(known) + 1
@@ -88,6 +90,9 @@ def _laid_out(array: np.ndarray, path: Path, net: NetxFile, samples: int | None,
         more = "" if constant else ", and timesteps as a last axis where they differ"
         raise UserError(f"{path}: array of shape {array.shape}; {net.name} takes {axes}{more}: "
                         "axes (x, y, channel) as in Lava")
+    if timed and not constant and rest.shape[-1] < timesteps:
+        raise UserError(f"{path}: {rest.shape[-1]} timesteps, a sample takes {timesteps}; give all "
+                        "of them (zeros where nothing comes in), or run fewer")
     batch = array[None] if samples is None else array[:samples]
     if not timed:
         batch = batch[..., None]

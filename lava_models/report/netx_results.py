@@ -34,6 +34,9 @@ from lava_models.report.results import (
 
 HOST = "what comes in is made by the host, what goes out is read by it"
 
+MOST_CLASSES = 20
+"""Output neurons that are named with how many samples have them as their largest."""
+
 
 @dataclass(frozen=True)
 class NetxFinished:
@@ -85,11 +88,18 @@ def cost_of_netx(net: NetxFile, program: Program, samples: int, counts: dict[str
     return cost_of_program(program, describe_netx(net), samples, counts, hardware)
 
 
-def netx_quality(messages: np.ndarray) -> dict:
-    """The record's section on the output, from the last layer's messages (S, P, n)."""
-    return {"output_messages_per_sample": {
-        "value": float(np.count_nonzero(messages) / len(messages)), "basis": "counted",
-        "what": "messages of the last layer; what they are worth is the user's to say"}}
+def netx_quality(messages: np.ndarray, readout: np.ndarray) -> dict:
+    """The record's section on the output, from the last layer's messages (S, P, n) and what they
+    say (S, n)."""
+    return {
+        "output_messages_per_sample": {
+            "value": float(np.count_nonzero(messages) / len(messages)), "basis": "counted",
+            "what": "messages of the last layer; what they are worth is the user's to say"},
+        "output_value_mean": {
+            "value": float(readout.mean()), "basis": "counted",
+            "what": f"of {READOUT}; first sample {_shown(readout[0])}"},
+        "samples_by_largest_output": {
+            "value": len(readout), "basis": "counted", "what": _classes_shown(readout)}}
 
 
 def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program: Program, out: Path,
@@ -117,19 +127,25 @@ def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program:
             cost=cost,
             baselines=netx_baselines(net, program.schedule.period, samples, done.cpu), host=HOST,
             measured=done.measured,
-            quality=netx_quality(run.messages), check=done.check, pictures=[RASTER, OUTPUT],
+            quality=netx_quality(run.messages, readout), check=done.check,
+            pictures=[RASTER, OUTPUT],
             outputs={name: file_sha256(folder / name)
                      for name in (OUTPUTS, READOUT, RASTER, OUTPUT)})
         write_report(record, folder / "report")
     console.print(to_terminal(record))
     for note in net.notes:
         console.print(f"note: {note}")
-    largest = ", ".join(f"{neuron}: {count}" for neuron, count in classes(readout).items())
-    console.print(f"output, {what}: first sample {_shown(readout[0])}; largest neuron of how many "
-                  f"samples: {largest}")
+    console.print(f"output, {what}: first sample {_shown(readout[0])}; {_classes_shown(readout)}")
     console.print(f"messages: {out / OUTPUTS} (samples, timesteps, neurons)   pictures: "
                   f"{out / RASTER} {out / OUTPUT}   report: {out / 'report' / REPORTS[-1]}")
     return 0 if done.check["equal"] in (True, None) else 1
+
+
+def _classes_shown(readout: np.ndarray) -> str:
+    counts = sorted(classes(readout).items(), key=lambda item: (-item[1], item[0]))
+    said = ", ".join(f"{neuron}: {count}" for neuron, count in sorted(counts[:MOST_CLASSES]))
+    more = f", and {len(counts) - MOST_CLASSES} more" if len(counts) > MOST_CLASSES else ""
+    return f"largest neuron of how many samples: {said}{more}"
 
 
 def _shown(values: np.ndarray) -> str:

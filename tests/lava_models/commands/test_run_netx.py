@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slayer_networks import write_rgb_network
 
 from hw_configs import load_board
 from hw_configs.files import UserError
@@ -62,6 +63,10 @@ def test_samples_in_lanes_and_their_record(files, capsys):
     assert [layer["name"] for layer in record["layers"]] == ["layer.0", "layer.1", "layer.3"]
     assert record["layers"][2]["spikes"] == messages.sum()
     assert {"raster.png", "output.png"} == {*record["pictures"]}
+    assert record["quality"]["output_value_mean"]["value"] == readout.mean()
+    largest = record["quality"]["samples_by_largest_output"]
+    winners = readout.argmax(axis=1).tolist()
+    assert largest["value"] == 5 and f"{winners[0]}: {winners.count(winners[0])}" in largest["what"]
     assert energy_report_command(["check", str(out)]) == 0
     assert "right: " in capsys.readouterr().out
     assert energy_report_command([str(out), "--hw", "halapoint"]) == 0
@@ -212,3 +217,54 @@ def test_a_description_costs_what_its_file_does(files, tmp_path, capsys):
                                "oheogulch", *more])
         said.append(capsys.readouterr().out.split("\ndescription")[0].rstrip())
     assert said[0] == said[1] and "per sample" in said[0]
+
+
+SLAYER_TOML = """
+name = "{name}"
+[[layers]]
+name = "layer.0"
+kind = "input"
+shape = [{first}, 32, {last}]
+[[layers]]
+name = "layer.1"
+kind = "conv"
+channels = 16
+kernel = [3, 5]
+stride = [2, 1]
+padding = [1, 0]
+weight_bits = [{bits[0]}]
+[[layers]]
+name = "layer.3"
+kind = "dense"
+shape = [10]
+weight_bits = [{bits[1]}]
+"""
+
+
+def test_maps_of_slayer_are_costed_as_channel_y_x(tmp_path, capsys):
+    """A network by SLAYER's own export costs what its description, typed here, does; read as
+    32 x 32 x 3 the same input would be other cores."""
+    path, shown, cores = tmp_path / "slayer.net", [], []
+    bits = [_bits(weight) for weight in write_rgb_network(path)]
+    for name, first, last in (("right.toml", 3, 32), ("reversed.toml", 32, 3)):
+        text = SLAYER_TOML.format(name=path.name, first=first, last=last, bits=bits)
+        if name == "reversed.toml":
+            text = text.replace("[3, 5]", "[3, 3]")  # five columns do not fit into three
+        (tmp_path / name).write_text(text)
+    capsys.readouterr()  # what SLAYER says as it is imported
+    for network in (path, tmp_path / "right.toml", tmp_path / "reversed.toml"):
+        assert energy_report_command(["--fit", str(network), "--rate", "0.1", "--timesteps", "32",
+                                      "--hw", "oheogulch", "--compiler", "2023-01",
+                                      "--convolutions", "shared"]) == 0
+        shown.append(capsys.readouterr().out)
+        placed = fit(read_network(network, "generate", "2023-01"), load_board("oheogulch"))
+        cores.append([len(layer.cores) for layer in placed.layers])
+    assert shown[0] == shown[1] and "per sample" in shown[0]
+    assert cores[0] == cores[1] and (cores[0][1], cores[2][1]) == (4, 1)
+
+
+def _bits(weight: np.ndarray) -> int:
+    """Of two's complement that holds every weight once common factors of 2 are out."""
+    while not (weight % 2).any():
+        weight = weight // 2
+    return next(b for b in range(1, 10) if -2**(b - 1) <= weight.min() <= weight.max() < 2**(b - 1))

@@ -36,13 +36,12 @@ def check(family: str, seed: int, path) -> int:
         options = {"spike_exp": int(rng.choice([6, 4, 0]))}
     net = read_netx(path, NetxOptions(**options))
     drive = drive_for(kind, shape, rng)
-    mine = NetxReference(net).run(drive, STEPS).sent
-    stock = run_stock(path, net, drive, STEPS).sent
-    assert mine.keys() == stock.keys()
-    for name in mine:
-        wrong = np.argwhere(mine[name] != stock[name])
-        assert not len(wrong), f"{family}, seed {seed}, {options}: {name} at {wrong[0]}"
-    return sum(int(np.count_nonzero(sent)) for sent in mine.values())
+    mine = NetxReference(net).run(drive, STEPS, states=[net.layers[-1].name])
+    stock = run_stock(path, net, drive, STEPS)
+    assert mine.sent.keys() == stock.sent.keys()
+    verdict = compare_messages(stock, mine, "stock NetX")
+    assert not verdict.differing, f"{family}, seed {seed}, {options}: {verdict}"
+    return verdict.spikes
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -110,6 +109,45 @@ def test_lava_graphs_of_a_file(family, tmp_path):
         verdict = compare_messages(run_netx_graph(net, drive, STEPS, graph=graph),
                                    NetxReference(net).run(drive, STEPS), graph)
         assert verdict.equal and verdict.spikes > 20, str(verdict)
+
+
+def test_maps_into_a_dense_layer(tmp_path, netx_writer):
+    """Through a flatten or not, a dense first layer gets a map in the order of its weights."""
+    rng = np.random.default_rng(0)
+    dense = {"type": "dense", "shape": [5], "weight": rng.integers(-20, 40, (5, 24)), "neuron": {
+        "type": "CUBA", "iDecay": 1000, "vDecay": 300, "vThMant": 90}}
+    for name, between in (("a.net", []), ("b.net", [{"type": "flatten", "shape": [24]}])):
+        path = netx_writer(tmp_path / name, [{"type": "input", "shape": [2, 3, 4]}, *between,
+                                             dense])
+        net = read_netx(path)
+        drive = Drive(sent=rng.random((STEPS, 1, 24)) < 0.2)
+        mine = NetxReference(net).run(drive, STEPS, states=[net.layers[0].name])
+        verdict = compare_messages(run_stock(path, net, drive, STEPS), mine, "stock NetX")
+        assert net.input_shape == (2, 3, 4) and verdict.equal, str(verdict)
+
+
+def test_the_voltage_of_a_layer_that_never_fires_is_compared(tmp_path, netx_writer):
+    """NetX's neuron where a file has none: the output is its voltage."""
+    path = netx_writer(tmp_path / "a.net", [{"type": "dense", "shape": [2],
+                                             "weight": np.array([[9, -3], [4, 100]])}])
+    net, drive = read_netx(path), Drive(sent=np.random.default_rng(0).random((9, 1, 2)) < 0.7)
+    mine = NetxReference(net).run(drive, 9, states=["layer.0"])
+    stock = run_stock(path, net, drive, 9)
+    verdict = compare_messages(stock, mine, "stock NetX")
+    assert verdict.equal and stock.states["layer.0.v"].all() and not verdict.spikes
+    stock.states["layer.0.v"][0, 0, 1] += 1
+    verdict = compare_messages(stock, mine, "stock NetX")
+    assert not verdict.equal and "layer.0.v, neuron 1, at the end: stock NetX" in str(verdict)
+
+
+def test_what_stock_netx_does_not_load_is_said(tmp_path, netx_writer):
+    """Read here, but not by stock: it turns every flattened map round, and a row is none."""
+    cuba = {"type": "CUBA", "iDecay": 4096, "vDecay": 0, "vThMant": 1}
+    path = netx_writer(tmp_path / "a.net", [
+        {"type": "input", "shape": [4], "neuron": cuba}, {"type": "flatten", "shape": [4]},
+        {"type": "dense", "shape": [2], "weight": np.arange(8).reshape(2, 4), "neuron": cuba}])
+    with pytest.raises(RuntimeError, match="stock NetX does not load .*a.net .TransposeShapeErr"):
+        run_stock(path, read_netx(path), Drive(bias=np.ones((1, 4), int)), 3)
 
 
 def test_a_difference_is_named(tmp_path, netx_writer):

@@ -141,7 +141,7 @@ def _changed(data: bytes, path: str, make, tmp_path) -> Path:
     ("layer/1/bias", lambda f, p: f.create_dataset(p, (6,), "i2", external=[("x.bin", 0, 12)]),
      r"bias: lies in another file"),
     ("layer/0/shape", lambda f, p: f.__setitem__(p, [2**20, 2**20, 2**20]), "more than 67108864"),
-    ("layer/1/neuron/vDecay", lambda f, p: f.__setitem__(p, 2**32 + 128), "vDecay: reaches"),
+    ("layer/1/neuron/vDecay", lambda f, p: f.__setitem__(p, 2**32 + 128), "vDecay: 4294967424, expected 0 to 4096"),
 ])
 def test_known_damage(data, tmp_path, path, make, said):
     """Refused before a byte of it is read."""
@@ -162,9 +162,7 @@ def test_texts_that_never_end(data, tmp_path):
         read_netx(tmp_path / "damaged.net")
 
 
-def test_what_is_cut_is_said(data, tmp_path):
+def test_a_register_holds_whole_numbers(data, tmp_path):
     file = _changed(data, "layer/1/neuron/vDecay", lambda f, p: f.__setitem__(p, 128.9), tmp_path)
-    net = read_netx(file)
-    assert net.layers[0].neuron.voltage_decay == 128
-    assert net.notes == ("layer.1 (conv): neuron/vDecay: holds fractions, which stock NetX cuts to "
-                         "whole numbers",)
+    with pytest.raises(UserError, match="layer.1.*neuron/vDecay.*128.9, expected a whole number"):
+        read_netx(file)

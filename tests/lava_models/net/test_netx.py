@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from slayer_networks import write_resonators
 
 from hw_configs.files import UserError
 from lava_models.net.netx import NetxOptions, is_netx, read_netx
@@ -110,6 +111,10 @@ def test_a_file_without_an_input_layer(tmp_path, netx_writer):
     ([DENSE | {"weight/real": np.ones((5, 3)), "weight/imag": np.ones((5, 3))}],
      "weight/imag: complex weights"),
     ([DENSE | {"weight": np.array([[np.nan]])}], "weight: holds numbers that are not finite"),
+    ([DENSE | {"neuron": {"type": "RF_PHASE"}}], r"0 \(dense\): neuron/type: 'RF_PHASE'; "),
+    ([DENSE | {"neuron": CUBA | {"vDecay": 12.5}}], "neuron/vDecay: 12.5, expected a whole"),
+    ([INPUT, CONV | {"stride": [1.5, 1]}], r"stride: \[1.5, 1.0\], expected whole numbers"),
+    ([INPUT | {"shape": [2, 9, 0]}, CONV], r"/layer/0 \(input\): shape: \[2, 9, 0\], expected"),
     ([DENSE, DENSE], r"/layer/1 \(dense\): weight: has shape \(5, 480\), expected \(5, 5\)"),
     ([INPUT], "no layer with neurons among the 1 read"),
 ])
@@ -143,6 +148,23 @@ def test_what_stock_netx_ignores_is_said(tmp_path, netx_writer):
     notes = read_netx(netx_writer(tmp_path / "a.net", [INPUT, odd])).notes
     assert [note.split(": ")[1] for note in notes] == ["delay", "neuron/gradedSpike",
                                                        "neuron/refDelay"]
+
+
+def test_neurons_that_are_not_reset_are_named(tmp_path, netx_writer):
+    sdnn = {"type": "SDNN", "vThMant": 3, "messageBits": 16}
+    path = netx_writer(tmp_path / "a.net", [DENSE | {"neuron": sdnn}])
+    assert [note.split(": ")[1:] for note in read_netx(path, NetxOptions(reset_interval=8)).notes
+            ] == [["neuron/messageBits", "not taken notice of, and stock NetX does not load it"],
+                  ["neuron/type", "SDNN; sigma-delta neurons are not reset"]]
+
+
+@pytest.mark.parametrize("family", ["rf", "rf_iz"])
+def test_resonate_and_fire_of_slayer_is_refused_by_name(tmp_path, family):
+    write_resonators(family, tmp_path / "rf.net")
+    with pytest.raises(UserError, match=r"/layer/0 \((input|dense)\): (weight/imag|neuron/type): "
+                       ) as error:
+        read_netx(tmp_path / "rf.net")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("weights", "stored", "exponent", "bits"), [
@@ -182,6 +204,28 @@ def test_input_layouts(tmp_path, netx_writer):
     np.save(tmp_path / "x.npy", frames.transpose(1, 0, 2, 3))
     with pytest.raises(UserError, match=r"shape \(9, 20, 2, 3\); a.net takes \(20, 9, 2\)"):
         read_input(tmp_path / "x.npy", net, None, 3, False)
+    np.save(tmp_path / "x.npy", frames)
+    with pytest.raises(UserError, match="x.npy: 3 timesteps, a sample takes 4; give all of them"):
+        read_input(tmp_path / "x.npy", net, None, 4, False)
+
+
+@pytest.mark.parametrize(("values", "samples", "message"), [
+    (np.zeros((0, 9)), 2, r"shape \(0, 9\); a.net takes \(at least 2 samples, 9\)"),
+    (np.zeros((9, 0)), None, "x.npy: 0 timesteps, a sample takes 4"),
+    (np.array(3.0), None, r"shape \(\); a.net takes \(9,\)"),
+    (np.full(9, np.iinfo(np.int64).min), None, "reaches 9223372036854775808, a message has 24"),
+    (np.full(9, np.inf), None, "holds fractions"),
+    (np.full(9, "a"), None, "holds <U1, expected numbers"),
+])
+def test_arrays_that_are_no_input(tmp_path, netx_writer, values, samples, message):
+    net = read_netx(netx_writer(tmp_path / "a.net", [DENSE | {"weight": np.ones((5, 9))}]))
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(UserError, match=message) as error:
+        read_input(tmp_path / "x.npy", net, samples, 4, False)
+    assert "\n" not in str(error.value)
+    np.savez(tmp_path / "x.npz", values)
+    with pytest.raises(UserError, match="x.npz: holds several arrays"):
+        read_input(tmp_path / "x.npz", net, samples, 4, False)
 
 
 def test_pixels_become_biases(tmp_path, netx_writer):
