@@ -21,7 +21,7 @@ from hw_configs.files import UserError, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
 from lava_models.commands.run_netx import NetxCommand, run_netx
 from lava_models.commands.run_sim import run_sim
-from lava_models.net.pretrained import NETWORKS
+from lava_models.net.pretrained import BEST, NETWORKS
 
 
 def main() -> None:
@@ -34,8 +34,8 @@ class Command:
     """Run a model.net, or any other NetX file, as a Lava process graph; report what it did."""
 
     net: Annotated[Path | None, tyro.conf.Positional] = None
-    """model.net of export-netx; or a network that comes with this package, by its name: mnist
-    (default), mnist-rate, fashion-rate; or any NetX file, with --input."""
+    """model.net of export-netx; or a network that comes with this package, by its name: mnist-rate
+    (default), fashion-rate, mnist; or any NetX file, with --input."""
     backend: Literal["sim", "loihi2"] = "sim"
     """sim: Lava's CPU simulator. loihi2: a chip, needs Intel's Loihi extension."""
     mode: Literal["generate", "reconstruct"] = "generate"
@@ -139,7 +139,7 @@ def run_lava_command(arguments: list[str]) -> int:
 
 def _named(command: Command) -> tuple[Command, Path]:
     """The command with the path of its network, and the folder in which results go by default."""
-    name = "mnist" if command.net is None else str(command.net)
+    name = BEST if command.net is None else str(command.net)
     if name in NETWORKS and not Path(name).is_file():
         return replace(command, net=NETWORKS[name]), Path("runs") / f"pretrained-{name}"
     return command, command.net.parent

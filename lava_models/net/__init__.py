@@ -17,5 +17,5 @@
 - netx_program: build_netx_program
 - fields: Field, Reader, check_heaps
 - hdf5: read_net, write_net, says_model_net, content_sha256
-- pretrained: NETWORKS, PRETRAINED, PRETRAINED_COST
+- pretrained: BEST, NETWORKS, PRETRAINED, PRETRAINED_COST
 """

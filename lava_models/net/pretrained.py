@@ -9,8 +9,9 @@ FOLDER = Path(__file__).parents[1] / "pretrained"
 NETWORKS = {name: FOLDER / f"{name}.net" for name in ("mnist", "mnist-rate", "fashion-rate")}
 """By the name that run-lava takes: the Fully Spiking VAE of MNIST, and networks with rate latents
 of MNIST and Fashion-MNIST."""
-PRETRAINED = NETWORKS["mnist"]
+BEST = "mnist-rate"
 """What runs where nothing is named."""
+PRETRAINED = NETWORKS["mnist"]
 PRETRAINED_COST = PRETRAINED.with_name("cost.json")
-"""What it takes: the counts and energies of its row in score-fsvae's record,
+"""What the Fully Spiking VAE takes: the counts and energies of its row in score-fsvae's record,
 tests/export/scores/test_score.py holds them together."""

@@ -141,7 +141,8 @@ def _changed(data: bytes, path: str, make, tmp_path) -> Path:
     ("layer/1/bias", lambda f, p: f.create_dataset(p, (6,), "i2", external=[("x.bin", 0, 12)]),
      r"bias: lies in another file"),
     ("layer/0/shape", lambda f, p: f.__setitem__(p, [2**20, 2**20, 2**20]), "more than 67108864"),
-    ("layer/1/neuron/vDecay", lambda f, p: f.__setitem__(p, 2**32 + 128), "vDecay: 4294967424, expected 0 to 4096"),
+    ("layer/1/neuron/vDecay", lambda f, p: f.__setitem__(p, 2**32 + 128),
+     "vDecay: 4294967424, expected 0 to 4096"),
 ])
 def test_known_damage(data, tmp_path, path, make, said):
     """Refused before a byte of it is read."""
