@@ -15,9 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
-import tomli
-
 from hw_configs.files import UserError
+from hw_configs.reading import parse_toml, read_toml
 
 T = TypeVar("T")
 
@@ -377,17 +376,17 @@ def names(kind: str) -> list[str]:
 
 
 def _read(kind: str, name: str, file: Path | None) -> tuple[dict, str]:
-    text = file or resources.files("hw_configs") / kind / f"{name}.toml"
     where = str(file or f"hw_configs/{kind}/{name}.toml")
+    known = f"shipped are {', '.join(names(kind))}, or name a .toml file"
+    if file is None and name not in names(kind):
+        raise HwConfigError(f"{where}: no such hardware description; {known}")
     try:
-        return tomli.loads(text.read_text(encoding="utf-8")), where
-    except FileNotFoundError:
-        raise HwConfigError(f"{where}: no such hardware description; shipped are "
-                            f"{', '.join(names(kind))}, or name a .toml file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise HwConfigError(f"{where}: not readable: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise HwConfigError(f"{where}: not valid TOML: {error}") from None
+        if file is not None:
+            return read_toml(file, known), where
+        text = resources.files("hw_configs") / kind / f"{name}.toml"
+        return parse_toml(text.read_text(encoding="utf-8"), where), where
+    except UserError as error:
+        raise HwConfigError(str(error)) from None
 
 
 def _types(cls: type) -> dict[str, type]:

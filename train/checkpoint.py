@@ -6,12 +6,9 @@ Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
 
 from __future__ import annotations
 
-import hashlib
 import io
-import pickle
 import platform
 import sys
-import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hw_configs.files import UserError, replacing
+from hw_configs.reading import sha256_of
 from hw_configs.source import commit_of
 from train.config import RunConfig, flag_of, validate
 from train.models.base import Model
@@ -26,6 +24,7 @@ from train.models.build import build_model
 from train.models.esvae import Esvae
 from train.models.prior import load_prior
 from train.settings import from_dict
+from train.torch_file import read_torch
 
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
@@ -52,18 +51,8 @@ def load(path: Path) -> dict:
         UserError: no such file, no checkpoint of ours, or one that would run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; train-fsvae writes runs/<name>/model.pt")
-    _check_archive(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler raises whatever the bytes it meets lead to
-        unsafe = isinstance(error, pickle.UnpicklingError) and (
-            "Unsupported" in str(error) or "weights_only" in str(error).lower())
-        raise UserError(f"{path}: " + (
-            "refused, it holds more than tensors and plain values and could run code"
-            if unsafe else "damaged PyTorch file") + "; expected a model.pt of train-fsvae"
-        ) from None
+    state = read_torch(path, "a model.pt of train-fsvae",
+                       "train-fsvae writes runs/<name>/model.pt")
     if not isinstance(state, dict) or not _is(state.get("format"), FORMAT):
         raise UserError(f"{path}: a PyTorch file, but not a model.pt of train-fsvae")
     if not _is(state.get("format_version"), FORMAT_VERSION):
@@ -88,30 +77,6 @@ def load(path: Path) -> dict:
 def _is(found, expected) -> bool:
     """Equal and of the same type: what a file holds may compare to anything, a tensor does."""
     return type(found) is type(expected) and found == expected
-
-
-def _check_archive(path: Path) -> None:
-    """PyTorch reads past wrong checksums, so that a flipped bit would be another weight.
-
-    Raises:
-        UserError: no zip archive as torch.save writes one, or a damaged one.
-    """
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a PyTorch checkpoint (text, truncated or another format); "
-                        "expected a model.pt of train-fsvae")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            # Not packed: what is declared is no more than the file's own size.
-            sound = all(e.compress_type == zipfile.ZIP_STORED and e.file_size == e.compress_size
-                        for e in entries)
-            sound = sound and len({e.filename for e in entries}) == len(entries)
-            sound = sound and archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, NotImplementedError):
-        sound = False
-    if not sound:
-        raise UserError(f"{path}: damaged PyTorch file (a checksum differs); expected a model.pt "
-                        "of train-fsvae")
 
 
 def _check_plain(value, where: str) -> None:
@@ -215,11 +180,6 @@ def load_weights(model: Model, path: Path) -> list[str]:
     return [f"{flag_of(name)} {getattr(here, name)} (was {getattr(there, name)})"
             for name in ("keep", "readout_keep")
             if getattr(here, name, None) != getattr(there, name, None)]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def start_of(config: RunConfig, state: dict) -> Path | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw_configs.files import UserError, run_command
+from hw_configs.reading import read_toml
 from train.config import DATASETS, KINDS, Kind, RunConfig, nearest, validate
 from train.run_folder import claim, run_folder_of, stored_config
 from train.settings import (
@@ -22,7 +23,6 @@ from train.settings import (
     load_toml,
     overlay,
     presets,
-    read_toml,
     refuse_foreign,
     run_of,
 )
@@ -123,9 +123,7 @@ def _base(known: argparse.Namespace) -> RunConfig:
                         f"known: {', '.join(DATASETS)}")
     own, where = {}, str(known.config)
     if known.config is not None:
-        if not known.config.is_file():
-            raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        own = read_toml(known.config)
+        own = read_toml(known.config, "--config takes a TOML file")
     if known.resume:
         return overlay(_resumed(known, kind_in(own, where)), own, where)
     shipped, name = presets(), known.preset or known.dataset or RunConfig.dataset

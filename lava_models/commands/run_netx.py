@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_configs.files import UserError, check_writable
+from hw_configs.reading import sha256_of
 from lava_models.commands.run_netx_loihi import run_netx_loihi
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def run_netx(command, arguments: list[str]) -> int:
         UserError: whatever is wrong with the input, in one line.
     """
     check_netx_options(command)
-    from lava_models.cost.estimates import file_sha256, load_hardware
+    from lava_models.cost.estimates import load_hardware
     from lava_models.net.netx import read_netx
     from lava_models.net.netx_input import read_input
     from lava_models.net.netx_program import build_netx_program
@@ -137,7 +138,7 @@ def run_netx(command, arguments: list[str]) -> int:
             command.chip.dry_run):
         raise UserError(f"{out}: already holds results; replace them with --force or choose "
                         "another --out")
-    record = {"input": str(given.input), "input_sha256": file_sha256(given.input),
+    record = {"input": str(given.input), "input_sha256": sha256_of(given.input),
               "pixels": given.pixels, "samples": command.samples}
     if command.backend == "loihi2":
         return run_netx_loihi(command, arguments, net, program, inputs, out, hardware, record)

@@ -8,15 +8,14 @@ its non-zero synapses, booked on the receiving layer at the timestep in which th
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hw_configs.files import UserError, replacing
+from hw_configs.files import replacing
+from hw_configs.reading import read_counts
 from lava_models.net.netfile import NetFile
 from lava_models.net.populations import Host, Population, TickNeurons
 from lava_models.net.program import IMAGES, Program, build_program
@@ -117,11 +116,5 @@ def load_counts(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     Raises:
         UserError: no such file, or a damaged one.
     """
-    try:
-        with np.load(path) as file:
-            spikes = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run-lava writes it beside the images") from None
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({error}); run run-lava again") from None
+    spikes = read_counts(path, "run-lava writes it beside the images")
     return spikes, spikes.pop(IMAGES, None)

@@ -21,15 +21,14 @@ Someone who asks before training types one:
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 
 import numpy as np
-import tomli
 
 from hw_configs.files import UserError
 from hw_configs.loader import build
+from hw_configs.reading import read_json, read_toml
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerDescription, Network
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
@@ -45,14 +44,8 @@ def read_description(path: Path) -> Network:
     Raises:
         UserError: no such file, not TOML or JSON, a key unknown or wrong, layers that do not fit.
     """
-    try:
-        text = path.read_text("utf-8")
-        data = json.loads(text) if path.suffix == ".json" else tomli.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a network description (TOML or JSON) or "
-                        "a NetX file (.net)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable description: {error}") from None
+    read = read_json if path.suffix == ".json" else read_toml
+    data = read(path, "expected a network description (TOML or JSON) or a NetX file (.net)")
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a table with name and layers, got a list")
     data.pop("measured", None)  # of a published run; lava_models.cost.validation reads it

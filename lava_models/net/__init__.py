@@ -15,6 +15,7 @@
 - nir_export: write_nir, LEFT_OUT
 - netx_input: NetxInput, read_input
 - netx_program: build_netx_program
+- hdf5_input: open_hdf5, is_hdf5, entry_of, values_of
 - fields: Field, Reader
 - hdf5: read_net, write_net, says_model_net, content_sha256
 - pretrained: NETWORKS, PRETRAINED, PRETRAINED_COST

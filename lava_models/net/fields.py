@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.net.hdf5_input import FILTERS
 
 MOST_BYTES = 512 * 2**20
 """What the entries of a file may declare together; a network of the presets takes about 10 MB."""
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _WORDS = {"i": "integers", "f": "floating-point numbers", "b": "true or false", "S": "text"}
 _WHAT = {h5py.h5g.GroupID: "group", h5py.h5d.DatasetID: "dataset"}
 Object = TypeVar("Object", h5py.h5g.GroupID, h5py.h5d.DatasetID)
@@ -243,7 +243,7 @@ class Reader:
         filters = {layout.get_filter(i)[0] for i in range(layout.get_nfilters())}
         if layout.get_external_count() or layout.get_layout() == h5py.h5d.VIRTUAL:
             self.refuse(f"{name} lies in another file")
-        if not filters <= _FILTERS:
+        if not filters <= FILTERS:
             self.refuse(f"{name} is packed by a filter other than gzip")
         return math.prod(layout.get_chunk()) if layout.get_layout() == h5py.h5d.CHUNKED else 0
 

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.net.hdf5_input import LFS, MOST_NEURONS, entry_of, open_hdf5, values_of
 from lava_models.net.netx_layers import (
     DECAY_ONE,
     ConvSynapses,
@@ -36,7 +37,6 @@ from lava_models.net.netx_layers import (
     stock_weights,
 )
 
-LFS = b"version https://git-lfs"
 MOST_DELAY = 62
 MISSING_NEURON = Cuba(current_decay=0, voltage_decay=DECAY_ONE, threshold=1 << 17)
 """Of a dense layer without one; NetX's default."""
@@ -93,12 +93,10 @@ def is_netx(path: Path) -> bool:
     with open(path, "rb") as file:
         if file.read(len(LFS)) == LFS:
             return True
-    if not h5py.is_hdf5(path):
-        return False
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "a NetX file") as file:
             return "layer" in file
-    except (OSError, KeyError, RuntimeError):  # damaged: whoever reads it says so
+    except UserError:  # damaged, or none: whoever reads it says so
         return False
 
 
@@ -109,20 +107,11 @@ def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
         UserError: no such file, a git-lfs pointer, damaged, or with something that stock NetX does
             not load; names layer, type and field.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a NetX file")
-    with open(path, "rb") as file:
-        if file.read(len(LFS)) == LFS:
-            raise UserError(f"{path}: a git-lfs pointer, not the network itself; fetch it with "
-                            "git lfs pull")
-    try:
-        with h5py.File(path, "r") as file:
-            if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
-                raise UserError(f"{path}: has no layers in /layer; expected a NetX file")
-            return _Reader(file["layer"], path, options or NetxOptions()).read()
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        # h5py's and numpy's ways to say that bytes are damaged
-        raise UserError(f"{path}: not a readable NetX file: {error}") from None
+    with open_hdf5(path, "a NetX file") as file:
+        layers = entry_of(file, "layer")
+        if not isinstance(layers, h5py.Group) or not len(layers):
+            raise UserError(f"{path}: has no layers in /layer; expected a NetX file")
+        return _Reader(layers, path, options or NetxOptions()).read()
 
 
 class _Reader:
@@ -350,10 +339,10 @@ class _Entry:
         self.name = f"layer.{number}"
         self.type = "?"
         self.notes: list[str] = []
-        if str(number) not in group:
+        if not isinstance(entry := entry_of(group, str(number)), h5py.Group):
             raise UserError(f"{path}: /layer/{number} is missing; {len(group)} layers were "
                             "expected to be numbered from 0")
-        self.group = group[str(number)]
+        self.group = entry
         self.type = self.text("type")
 
     def error(self, field: str, what: str) -> UserError:
@@ -366,9 +355,13 @@ class _Entry:
         return field in self.group
 
     def _value(self, field: str) -> np.ndarray:
-        if field not in self.group or not isinstance(self.group[field], h5py.Dataset):
-            raise self.error(field, "is missing")
-        return np.asarray(self.group[field][()])
+        try:
+            found = entry_of(self.group, field)
+            if not isinstance(found, h5py.Dataset):
+                raise self.error(field, "is missing")
+            return values_of(found)
+        except ValueError as error:
+            raise self.error(field, str(error)) from None
 
     def text(self, field: str) -> str:
         value = np.ravel(self._value(field))
@@ -387,8 +380,9 @@ class _Entry:
     def whole(self, field: str) -> np.ndarray:
         """Cut to whole numbers, int64, as NetX does."""
         value = self.array(field)
-        if np.abs(value).max() >= 2**31:
-            raise self.error(field, f"reaches {np.abs(value).max():g}")
+        reach = max(-float(value.min()), float(value.max()))
+        if reach >= 2**31:
+            raise self.error(field, f"reaches {reach:g}, expected less than 2^31")
         return value.astype(np.int64)
 
     def matrix(self, field: str, rows: int) -> np.ndarray:
@@ -406,18 +400,19 @@ class _Entry:
         value = self.array(field)
         if value.size != 1:
             raise self.error(field, f"has shape {value.shape}, expected one number")
-        return value.item()
+        return float(value.item())
 
     def pair(self, field: str) -> tuple[int, int]:
         """(y, x) of a field that holds both, or one number for both."""
-        value = np.ravel(self.array(field)).astype(int)
+        value = np.ravel(self.whole(field))
         if value.size not in (1, 2):
             raise self.error(field, f"has shape {value.shape}, expected (y, x)")
         return int(value[0]), int(value[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        value = np.ravel(self.array("shape")).astype(int)
-        if value.min() < 1 or value.size > 3:
-            raise self.error("shape", f"{value.tolist()}, expected (n) or (channel, y, x)")
-        return tuple(map(int, value))
+        value = tuple(map(int, np.ravel(self.whole("shape"))[:4]))
+        if min(value) < 1 or len(value) > 3 or math.prod(value) > MOST_NEURONS:
+            raise self.error("shape", f"{list(value)}, expected (n) or (channel, y, x), of at most "
+                             f"{MOST_NEURONS} neurons")
+        return value

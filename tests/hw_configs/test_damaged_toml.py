@@ -16,7 +16,8 @@ from mutants import REFUSED, SAME, Mutant, damaged_bytes, survey
 
 from hw_configs import HwConfigError, load_board, load_chip, load_constants
 from hw_configs.files import UserError
-from train.settings import from_dict, read_toml, to_dict
+from hw_configs.reading import read_toml
+from train.settings import from_dict, to_dict
 
 VALUES = ["-5", "0", "1.5", "nan", "inf", "-inf", "1e400", "9" * 400, "9" * 5000, "true", '""',
           '"x"', '"a\\nb"', "[]", "{}", "[[1]]", "1979-05-27", "-0.0", "3", "[" * 5000, "0x10"]
