@@ -31,6 +31,10 @@ MOST_INTEGER = 2**64
 """What TOML promises is 64 bits; Python divides no larger one by a float."""
 MOST_ARRAYS = 4096
 """In one archive; a run's counts are one per population, of which networks have tens."""
+MOST_TICKS = 2**12
+"""Of a network per image; published ones take 4 to 64."""
+MOST_NEURONS = 2**22
+"""Of a layer; a chip of Loihi 2 has a million."""
 
 
 @dataclass(frozen=True)

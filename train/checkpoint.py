@@ -7,6 +7,7 @@ Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
 from __future__ import annotations
 
 import io
+import math
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,10 @@ FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
 STARTED_FROM = "start_from_sha256"
 """In a run's provenance: the hash of the model.pt it was started from."""
+_RUN_KEYS = {"optimizer": dict, "step": int, "epoch": int, "sums": list, "metrics": list,
+             "best": float, "latents": Tensor}
+_MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "exp_avg", "exp_inf"})
+"""What AdamW and Adamax keep of a weight."""
 _LEAKS = ("current_decay", "voltage_decay")
 """Of SLAYER's neurons."""
 _KEYS = {"config": dict, "model": dict, "epoch": int, "provenance": dict}
@@ -143,6 +148,71 @@ def _misfit(wanted: dict[str, Tensor], found: dict, optional: tuple[str, ...] = 
         elif ours.dtype != theirs.dtype:
             return f"{name} is {theirs.dtype}, expected {ours.dtype}"
     return None
+
+
+def misfit_of_run(state: dict, model: Model, optimizer: torch.optim.Optimizer) -> str | None:
+    """Why a run cannot go on from a state of last.pt, in words; None where it can.
+
+    Optimisers take what does not fit their weights, and write beside it.
+    """
+    for key, kind in _RUN_KEYS.items():
+        if type(state.get(key)) is not kind:
+            return f"'{key}' is a {type(state.get(key)).__name__}, expected a {kind.__name__}"
+    if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < 2**31):
+        return f"epoch {state['epoch']}, step {state['step']}"
+    if len(state["sums"]) != 3 or not all(map(_is_number, state["sums"])):
+        return "'sums' are no three numbers"
+    for row in state["metrics"]:
+        if not (isinstance(row, dict) and all(isinstance(k, str) and _is_number(v)
+                                              for k, v in row.items())
+                and {"epoch", "validation_loss"} <= row.keys()):
+            return "'metrics' are no rows of numbers"
+    latents = state["latents"]
+    if latents.dtype != torch.uint8 or latents.ndim != 1:
+        return "'latents' is no state of a generator"
+    try:
+        if len(latents) == len(torch.Generator().get_state()):
+            torch.Generator().set_state(latents.contiguous())
+    except RuntimeError:
+        return "'latents' is no state of a generator"
+    return _misfit(model.state_dict(), state["model"]) or _misfit_of_optimizer(
+        state["optimizer"], optimizer)
+
+
+def _misfit_of_optimizer(found: dict, optimizer: torch.optim.Optimizer) -> str | None:
+    ours, theirs, moments = optimizer.state_dict(), found.get("param_groups"), found.get("state")
+    if not isinstance(theirs, list) or not isinstance(moments, dict) or (
+            len(theirs) != len(ours["param_groups"])):
+        return "optimizer: other groups of weights"
+    for a, b in zip(ours["param_groups"], theirs):
+        if not isinstance(b, dict) or a.keys() != b.keys() or a["params"] != b["params"]:
+            return "optimizer: other groups of weights"
+        for key in a.keys() - {"params", "fused"}:
+            if type(a[key]) is not type(b[key]) or not _same_kind(a[key], b[key]):
+                return f"optimizer: {key} is {b[key]!a:.40}"
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, state in moments.items():
+        if type(i) is not int or not 0 <= i < len(weights) or not isinstance(state, dict):
+            return "optimizer: moments of no weight"
+        for name, value in state.items():
+            shape = () if name == "step" else weights[i].shape
+            if not isinstance(value, Tensor) or value.layout != torch.strided or (
+                    value.shape != shape or value.dtype != torch.float32):
+                return f"optimizer: {name!a:.40} of weight {i}"
+        if state.keys() not in _MOMENTS:
+            return f"optimizer: {', '.join(map(ascii, state))[:80]} of weight {i}"
+    return None
+
+
+def _same_kind(ours, theirs) -> bool:
+    """Of a setting of an optimiser: finite numbers where ours are."""
+    if isinstance(ours, tuple):
+        return len(ours) == len(theirs) and all(map(_is_number, theirs))
+    return not isinstance(ours, float) or _is_number(theirs)
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _check_finite(weights: dict[str, Tensor], path: Path) -> None:

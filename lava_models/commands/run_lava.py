@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,6 +118,7 @@ def run_lava_command(arguments: list[str]) -> int:
         require_extension()
     from lava_models.cost.estimates import load_hardware
     from lava_models.net.hdf5 import read_net
+    from lava_models.net.netfile import origin_of
 
     hardware = load_hardware(command.hw, command.constants, command.convolutions)
     net = read_net(command.net)
@@ -129,7 +129,7 @@ def run_lava_command(arguments: list[str]) -> int:
                         "another --out")
     dataset = None
     if command.mode == "reconstruct":
-        dataset = command.dataset or _trained_on(net.provenance)
+        dataset = command.dataset or origin_of(net, "dataset")
         if dataset is None:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
@@ -152,11 +152,3 @@ def _is_other_netx(path: Path, has_input: bool) -> bool:
     from lava_models.net.netx import is_netx
 
     return (has_input or is_netx(path)) and not (path.is_file() and is_model_net(path))
-
-
-def _trained_on(provenance: str) -> str | None:
-    """The data set a file says it was trained on, if it does."""
-    try:
-        return json.loads(provenance).get("dataset")
-    except (ValueError, AttributeError):
-        return None

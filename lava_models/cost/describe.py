@@ -21,6 +21,7 @@ Someone who asks before training types one:
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -28,7 +29,7 @@ import numpy as np
 
 from hw_configs.files import UserError
 from hw_configs.loader import build
-from hw_configs.reading import read_json, read_toml
+from hw_configs.reading import MOST_NEURONS, read_json, read_toml
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerDescription, Network
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
@@ -55,13 +56,15 @@ def read_description(path: Path) -> Network:
 
 
 def _check(network: Network, where: str) -> None:
+    if len(network.layers) > MOST_LAYERS:
+        raise UserError(f"{where}: {len(network.layers)} layers, expected at most {MOST_LAYERS}")
     seen: set[str] = set()
     later = {layer.name for layer in network.layers}
     for layer in network.layers:
         here = f"{where}: layers: {layer.name}"
         if layer.name in seen:
             raise UserError(f"{here}: occurs twice; names must differ")
-        seen.add(layer.name)
+        _check_extent(layer, here)
         if layer.kind not in KINDS:
             raise UserError(f"{here}: kind {layer.kind!r}, known are {', '.join(KINDS)}")
         if layer.form not in FORMS:
@@ -123,8 +126,26 @@ def _check(network: Network, where: str) -> None:
         shape = network.shape(layer.name)
         if not shape or min(shape) < 1 or len(shape) not in (1, 3):
             raise UserError(f"{here}: shape {list(shape)}, expected [neurons] or [C, H, W]")
+        if math.prod(shape) > MOST_NEURONS:
+            raise UserError(f"{here}: shape {list(shape)}, expected at most {MOST_NEURONS} neurons")
+        seen.add(layer.name)
     if not network.layers:
         raise UserError(f"{where}: no layers")
+
+
+MOST_LAYERS, MOST_EXTENT = 2**10, 2**16
+"""Of a description, and of whatever counts a layer's channels, steps or bits."""
+
+
+def _check_extent(layer: LayerDescription, where: str) -> None:
+    """Numbers that nothing real has would be summed over for ever."""
+    for key, value in vars(layer).items():
+        for n in value if isinstance(value, tuple) else (value,):
+            most = MOST_NEURONS if key == "shape" else MOST_EXTENT
+            if type(n) is int and not 0 <= n <= most:
+                raise UserError(f"{where}: {key}: got {n}, expected 0 to {most}")
+    if layer.published and not all(0 <= n <= MOST_NEURONS for n in layer.published.values()):
+        raise UserError(f"{where}: published: expected numbers of 0 to {MOST_NEURONS}")
 
 
 def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model.net") -> Network:

@@ -5,7 +5,7 @@
 - synapse: unroll, subpixel, shared_kernel, split_bias, split_exponents, selection_synapses
 - ring: Ring, POPULATIONS, ring_synapses, random_bits, spare_bits
 - schedule: Schedule, make_schedule, dilate_decay
-- netfile: NetFile, PoissonLatents, RateLatents, HostLayer, PARTS, MODES
+- netfile: NetFile, PoissonLatents, RateLatents, HostLayer, origin_of, PARTS, MODES
 - populations: Population, Connection, Host, Neurons, Draw, Relays, Gates, Latches, RingNeurons
 - program: Program, build_program, schedule_for
 - netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights

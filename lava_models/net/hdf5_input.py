@@ -21,8 +21,6 @@ from hw_configs.reading import DAMAGED, NETWORK, check_input
 LFS = b"version https://git-lfs"
 MOST_NUMBERS = 2**24
 """In a dataset: as many weights as a chip has room for in 8 bits."""
-MOST_NEURONS = 2**22
-"""Of a layer; a chip of Loihi 2 has a million."""
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 """Built into HDF5: no other is loaded for a file's sake."""
 

@@ -20,7 +20,8 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
-from lava_models.net.hdf5_input import LFS, MOST_NEURONS, entry_of, open_hdf5, values_of
+from hw_configs.reading import MOST_NEURONS
+from lava_models.net.hdf5_input import LFS, entry_of, open_hdf5, values_of
 from lava_models.net.netx_layers import (
     DECAY_ONE,
     ConvSynapses,

@@ -23,7 +23,8 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
-from lava_models.net.hdf5_input import MOST_NEURONS, entry_of, open_hdf5, values_of
+from hw_configs.reading import MOST_NEURONS
+from lava_models.net.hdf5_input import entry_of, open_hdf5, values_of
 from lava_models.net.netx_layers import DECAY_ONE, ConvSynapses
 from lava_models.net.netx_write import Entry
 
