@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw_configs.files import UserError, replacing, run_command
+from hw_configs.files import UserError, check_replaceable, replacing, run_command
 
 
 def main() -> None:
@@ -65,6 +65,8 @@ def _fit(command: Command) -> int:
     from train.models.prior import NAME, fit
     from train.streams import stream
 
+    out = command.model.with_name(NAME)
+    check_replaceable(out)
     kind = load(command.model)["config"]["model"].get("kind")
     if kind != "esvae":
         raise UserError(f"{command.model}: --model {kind} has a prior of its own; fit-prior takes "
@@ -92,7 +94,6 @@ def _fit(command: Command) -> int:
         task = progress.add_task("fitting", total=2 * command.steps)
         prior = fit(*codes, command.groups, command.steps, torch.Generator().manual_seed(
             command.seed), sha256_of(command.model), lambda: progress.advance(task))
-    out = command.model.with_name(NAME)
     buffer = io.BytesIO()
     torch.save(prior.state(), buffer)
     with replacing(out) as temporary:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from hw_configs.files import UserError, replacing, run_command
+from hw_configs.files import UserError, check_replaceable, replacing, run_command
 from train.config import DATASETS
 from train.models.resample import down_block, up_block
 from train.torch_file import read_torch
@@ -190,6 +190,7 @@ def train_autoencoder_command(arguments: list[str]) -> int:
         raise UserError(f"{half}: nothing to resume; start without --resume")
     if out.exists():
         raise UserError(f"{out}: is there already; remove it or choose another --out")
+    check_replaceable(half)
     preset = presets()[command.dataset].read_text()
     run = load_toml(preset, command.dataset, RunConfig(data_dir=command.data_dir))
     device, console = pick_device("auto"), Console(soft_wrap=True)

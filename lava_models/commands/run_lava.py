@@ -10,13 +10,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from hw_configs.files import UserError, run_command
+from hw_configs.files import UserError, check_folder, holding, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
 from lava_models.commands.run_netx import NetxCommand, run_netx
 from lava_models.commands.run_sim import run_sim
@@ -97,6 +98,8 @@ def run_lava_command(arguments: list[str]) -> int:
         raise UserError(f"--convolutions {command.convolutions}: is for the stock graph; add "
                         "--graph stock")
     check_options(command.chip, command.backend, command.mode)
+    if command.out is not None:
+        check_folder(command.out)
     if _is_other_netx(command.net, command.netx.input is not None):
         return run_netx(command, arguments)
     for name, value in vars(command.netx).items():
@@ -134,7 +137,8 @@ def run_lava_command(arguments: list[str]) -> int:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
     run = run_loihi if on_chip else run_sim
-    return run(command, arguments, net, out, dataset, hardware)
+    with nullcontext() if command.chip.dry_run else holding(out):
+        return run(command, arguments, net, out, dataset, hardware)
 
 
 def _named(command: Command) -> tuple[Command, Path]:

@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, check_writable
+from hw_configs.files import UserError, check_writable, holding
 from hw_configs.reading import sha256_of
 from lava_models.commands.run_netx_loihi import run_netx_loihi
 
@@ -140,16 +141,16 @@ def run_netx(command, arguments: list[str]) -> int:
                         "another --out")
     record = {"input": str(given.input), "input_sha256": sha256_of(given.input),
               "pixels": given.pixels, "samples": command.samples}
-    if command.backend == "loihi2":
-        return run_netx_loihi(command, arguments, net, program, inputs, out, hardware, record)
-    check_writable(out)
-    return _run(command, arguments, net, program, inputs, out, hardware, record)
+    run = run_netx_loihi if command.backend == "loihi2" else _run
+    with nullcontext() if command.chip.dry_run else holding(out):
+        return run(command, arguments, net, program, inputs, out, hardware, record)
 
 
 def _run(command, arguments: list[str], net: NetxFile, program: Program, inputs: NetxInput,
          out: Path, hardware, record: dict) -> int:
     import psutil
 
+    check_writable(out)
     from lava_models.commands.console import make_console
     from lava_models.commands.meters import MachineMeters
     from lava_models.graph.netx_run import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_configs.files import UserError, replacing
+from hw_configs.files import UserError, replacing, temporary_beside
 from hw_configs.reading import sha256_of
 from lava_models.cost.baselines import baseline_section, host_work
 from lava_models.cost.counts import count_run, pixels_used, save_counts
@@ -114,7 +114,7 @@ def result_set(out: Path) -> Iterator[Path]:
     Raises:
         UserError: `out` cannot be written.
     """
-    staged = out / f".results.{os.getpid()}.tmp"
+    staged = temporary_beside(out / "results")
     try:
         staged.mkdir(parents=True)
         yield staged
