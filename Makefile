@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 MODEL := fsvae
 RUN := runs/demo$(if $(filter-out fsvae,$(MODEL)),-$(MODEL))
 
-.PHONY: setup demo test test-all gpu-check lint clean
+.PHONY: setup demo test test-all fuzz kills equality gpu-check lint clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,18 @@ test: lint
 
 test-all: lint
 	$(PY) -m pytest -q -n 2 -m ""
+
+# Damaged files of every kind, each given to the command that reads it: ten minutes.
+fuzz: setup
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 $(PY) -m fuzz
+
+# Commands killed at random moments, 20 times each.
+kills: setup
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 $(PY) -m kills
+
+# Random networks through the reference and Lava's graphs, value by value: an hour.
+equality: setup
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 $(PY) -m equality
 
 # For a machine with a CUDA card: all backends on it, then the time of a training step.
 gpu-check: setup

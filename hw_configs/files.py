@@ -99,8 +99,8 @@ def holding(folder: Path, option: str = "--out") -> Iterator[None]:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise UserError(f"{option} {folder}: another command is writing there; wait for its end, or "
-                        "choose another folder") from None
+        raise UserError(f"{option} {folder}: another command is writing there; wait for its end, "
+                        "or choose another folder") from None
     finally:
         os.close(held)
         if new:
@@ -113,8 +113,8 @@ def check_folder(folder: Path, option: str = "--out") -> None:
         UserError: something is there and no folder.
     """
     if os.path.lexists(folder) and not os.path.isdir(folder):
-        raise UserError(f"{option} {folder}: is no folder, and nothing else is written over; choose "
-                        "another")
+        raise UserError(f"{option} {folder}: is no folder, and nothing else is written over; "
+                        "choose another")
 
 
 def check_replaceable(path: Path) -> None:
