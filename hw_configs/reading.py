@@ -58,8 +58,8 @@ ARRAY = Kind("NumPy file", 2**34)
 """Mapped, not read: what is kept of it in memory is what is asked for."""
 COUNTS = Kind("archive of counts", 2**28)
 """Packed."""
-MOST_UNPACKED = 2**29
-"""Bytes of an archive's arrays: 64 timesteps of 2 million neurons, in int32."""
+MOST_UNPACKED = 2**30
+"""Bytes of an archive's arrays: 64 timesteps of 4 million neurons, in int32."""
 DATA = Kind("file of a data set", 2**28)
 """The training set of MNIST has 47 MB."""
 PICTURE = Kind("picture", 2**26)

@@ -131,17 +131,39 @@ def _check(network: Network, where: str) -> None:
         seen.add(layer.name)
     if not network.layers:
         raise UserError(f"{where}: no layers")
+    _check_ring(network, where)
+
+
+def _check_ring(network: Network, where: str) -> None:
+    """What is drawn is drawn from one ring of random bits, all of which is there."""
+    drawn = [la for la in network.layers if la.kind in ("selection", "random_bits")]
+    missing = [name for name in POPULATIONS if network.by_name.get(name, None) is None
+               or network.by_name[name].kind != "random_bits"]
+    if drawn and missing:
+        raise UserError(f"{where}: layers: {drawn[0].name}: is drawn from random bits, but "
+                        f"{missing[0]!r} is not there")
+    bits = {(la.latent * la.random_bits, la.held_bits): la.name for la in drawn}
+    if len(bits) > 1:
+        raise UserError(f"{where}: layers: {' and '.join(bits.values())} differ in latent times "
+                        "random_bits, or held_bits; one ring serves all")
+    for layer in network.layers:
+        held = [s for s in network.sources(layer) if network.by_name[s].kind == "random_bits"]
+        if layer.kind == "one_to_one" and held and network.by_name[held[0]].held_bits < 1:
+            raise UserError(f"{where}: layers: {layer.name}: holds random bits, but {held[0]} has "
+                            "no held_bits")
 
 
 MOST_LAYERS, MOST_EXTENT = 2**10, 2**16
 """Of a description, and of whatever counts a layer's channels, steps or bits."""
+MOST_SILENCERS = 64
+"""One per tick of the lag."""
 
 
 def _check_extent(layer: LayerDescription, where: str) -> None:
     """Numbers that nothing real has would be summed over for ever."""
     for key, value in vars(layer).items():
         for n in value if isinstance(value, tuple) else (value,):
-            most = MOST_NEURONS if key == "shape" else MOST_EXTENT
+            most = {"shape": MOST_NEURONS, "silencers": MOST_SILENCERS}.get(key, MOST_EXTENT)
             if type(n) is int and not 0 <= n <= most:
                 raise UserError(f"{where}: {key}: got {n}, expected 0 to {most}")
     if layer.published and not all(0 <= n <= MOST_NEURONS for n in layer.published.values()):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
-from fuzz.campaign import campaign, table
-from fuzz.kinds import KINDS
+from fuzz.campaign import campaign, merged, table
+from fuzz.kinds import KINDS, make_base
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def main() -> int:
@@ -18,10 +26,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=tuple(KINDS))
     parser.add_argument("--base", type=Path, help="sound files; made if they are not there")
+    parser.add_argument("--jobs", type=int, default=2, help="processes; seeds follow each other")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    done = campaign(given.seed, given.seconds, tuple(given.kinds), given.trials,
-                    lambda text: print(text, flush=True), given.base)
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
+        base = given.base or Path(temporary) / "base"
+        if not base.is_dir():
+            base.mkdir(parents=True)
+            make_base(base)
+        with ProcessPoolExecutor(given.jobs, get_context("fork")) as pool:
+            done = merged(list(pool.map(partial(
+                campaign, seconds=given.seconds, kinds=tuple(given.kinds),
+                most=given.trials // given.jobs, say=_say, base=base),
+                range(given.seed, given.seed + given.jobs))))
     print(table(done))
     print(f"{done.trials} trials, seed {done.seed}: {len(done.bad)} ended as none may")
     return 1 if done.bad else 0

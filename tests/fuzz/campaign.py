@@ -61,6 +61,16 @@ def campaign(seed: int, seconds: float, kinds: tuple[str, ...] = tuple(KINDS), m
     return done
 
 
+def merged(parts: list[Campaign]) -> Campaign:
+    """Campaigns as one; the seed is the first one's."""
+    whole = Campaign(parts[0].seed)
+    for part in parts:
+        whole.bad += part.bad
+        for kind, ends in part.ends.items():
+            whole.ends[kind] += ends
+    return whole
+
+
 def _sound(base: Path, temporary: str, kind: Kind, file: str) -> str:
     """What a command says of the file before it is damaged."""
     found = _in_a_copy(base, Path(temporary) / "trial", kind, file, lambda folder: None)
