@@ -47,7 +47,7 @@ def is_model_net(path: Path) -> bool:
     """Whether a file is a model.net of this project."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path, "a NetX file") as file:
+    with open_hdf5(path, "NetX file") as file:
         return says_model_net(file)
 
 

@@ -230,7 +230,7 @@ def read_net(path: Path) -> NetFile:
             file's hash is of.
     """
     path = Path(path)
-    with open_hdf5(path, FORMAT, "export-netx writes one from a model.pt",
+    with open_hdf5(path, "HDF5 file", "export-netx writes one from a model.pt",
                    "export it again with export-netx") as file:
         values = _read(Reader(file, str(path)))
     signed = values.pop(attribute("sha256"), None)

@@ -26,19 +26,18 @@ FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLE
 
 
 @contextmanager
-def open_hdf5(path: Path, expected: str, missing: str = "", remedy: str = ""
-              ) -> Iterator[h5py.File]:
+def open_hdf5(path: Path, what: str, missing: str = "", remedy: str = "") -> Iterator[h5py.File]:
     """An HDF5 file for reading.
 
     Args:
-        expected: what the file should be, for refusals.
+        what: the file should be, e.g. "NetX file".
         missing: what to say after "no such file; ".
         remedy: what to do about a damaged one.
 
     Raises:
         UserError: as `check_input`, a git-lfs pointer, no HDF5, or damaged where the block looked.
     """
-    check_input(path, NETWORK, missing or f"expected {expected}")
+    check_input(path, NETWORK, missing or f"expected a {what}")
     with open(path, "rb") as file:
         if file.read(len(LFS)) == LFS:
             raise UserError(f"{path}: a git-lfs pointer, not the network itself; fetch it with "
@@ -47,8 +46,8 @@ def open_hdf5(path: Path, expected: str, missing: str = "", remedy: str = ""
         with h5py.File(path, "r") as file:
             yield file
     except DAMAGED:  # h5py's and numpy's ways to say that bytes are damaged
-        raise UserError(f"{path}: not a readable HDF5 file (damaged, cut short, or another "
-                        "format); " + (remedy or f"expected {expected}")) from None
+        raise UserError(f"{path}: not a readable {what} (damaged, cut short, or another format)"
+                        + f"; {remedy}" * bool(remedy)) from None
 
 
 def is_hdf5(path: Path) -> bool:

@@ -95,7 +95,7 @@ def is_netx(path: Path) -> bool:
         if file.read(len(LFS)) == LFS:
             return True
     try:
-        with open_hdf5(path, "a NetX file") as file:
+        with open_hdf5(path, "NetX file") as file:
             return "layer" in file
     except UserError:  # damaged, or none: whoever reads it says so
         return False
@@ -108,7 +108,7 @@ def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
         UserError: no such file, a git-lfs pointer, damaged, or with something that stock NetX does
             not load; names layer, type and field.
     """
-    with open_hdf5(path, "a NetX file") as file:
+    with open_hdf5(path, "NetX file") as file:
         layers = entry_of(file, "layer")
         if not isinstance(layers, h5py.Group) or not len(layers):
             raise UserError(f"{path}: has no layers in /layer; expected a NetX file")

@@ -71,7 +71,7 @@ def read_nir(path: Path, timestep: float = TIMESTEP) -> tuple[list[Entry], list[
     Raises:
         UserError: no NIR file, no chain, or what NetX cannot say; names node, type and field.
     """
-    with open_hdf5(path, "a NIR graph") as file:
+    with open_hdf5(path, "NIR file") as file:
         graph, nodes = entry_of(file, "node"), entry_of(file, "node/nodes")
         if not isinstance(nodes, h5py.Group):
             raise UserError(f"{path}: has no graph at /node; expected a NIR file")

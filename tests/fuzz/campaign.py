@@ -50,11 +50,17 @@ def campaign(seed: int, seconds: float, kinds: tuple[str, ...] = tuple(KINDS), m
         if not base.is_dir():
             base.mkdir(parents=True)
             make_base(base)
-        sound = {kind: {f: _sound(base, temporary, KINDS[kind], f) for f in KINDS[kind].files}
-                 for kind in kinds}
+        sound = {}
+        for kind in kinds:
+            try:
+                sound[kind] = {f: _sound(base, temporary, KINDS[kind], f)
+                               for f in KINDS[kind].files}
+            except AssertionError as error:
+                done.bad.append(str(error))
+                say(str(error))
         end, number = time.monotonic() + seconds, 0
         while time.monotonic() < end and done.trials < most:
-            for kind in kinds:
+            for kind in sound:
                 name = f"{seed}/{number}/{kind}"
                 _one(done, kind, base, Path(temporary) / "trial", sound[kind], name, say)
             number += 1

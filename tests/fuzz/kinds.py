@@ -72,11 +72,9 @@ def _run_net(name: str) -> int:
     """As run-lava, with the reference in Lava's place; and as energy-report --fit."""
     net = read_net(Path(name))
     mode = net.modes[-1]
-    bits = ChipBits.of(net, mode, 0)
-    print(_hash(Reference(net, mode).run(bits.samples(0, 1)).voltage) if mode == "generate" else "")
+    if mode == "generate":
+        print(_hash(Reference(net, mode).run_samples(ChipBits.of(net, mode, 0), 0, 1).voltage))
     energy_report_command(["--fit", name, "--mode", mode])
-    if name == "model.net":
-        assert run_lava_command([name, "--backend", "loihi2", "--dry-run"]) in (0, 1)
     return 0
 
 
