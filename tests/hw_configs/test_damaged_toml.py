@@ -136,7 +136,7 @@ def test_much_damage(tmp_path, digits_run):
     ("value = 0.281775", "value = nan", "static_power[0]: value: got nan, expected a finite"),
     ("value = 0.281775", "value = -1", "static_power[0]: value: got -1.0, expected a finite"),
     ("value = 0.66", "value = inf", "timing: synop: low, value, high are None, inf, None"),
-    ("value = 0.66", f"value = {'9' * 400}", "timing: synop: value: got 999"),
+    ("value = 0.66", f"value = {'9' * 400}", "holds an integer of 1329 bits, expected at"),
     ("value = 0.66", f"value = {'9' * 5000}", "not valid TOML"),
     ("value = 0.66", f"value = {'[' * 5000}", "not valid TOML"),
     ("[older_compilers.2023-01.synapse_words]", "[older_compilers.2023-01.wheels]",
