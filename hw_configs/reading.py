@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -218,7 +219,7 @@ def map_array(path: Path, missing: str = "") -> np.ndarray:
 
 DAMAGED = (OSError, ValueError, EOFError, LookupError, TypeError, SyntaxError, ArithmeticError,
            MemoryError, RuntimeError, RecursionError, NotImplementedError, zipfile.BadZipFile,
-           zlib.error)
+           zlib.error, tokenize.TokenError)
 """What readers of binary formats raise on damaged bytes (zipfile, numpy, h5py, PIL)."""
 
 

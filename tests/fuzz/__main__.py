@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from fuzz.campaign import campaign, merged, table
-from fuzz.kinds import KINDS, make_base
+from fuzz.kinds import KINDS, import_all, make_base
 
 
 def _say(text: str) -> None:
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--base", type=Path, help="sound files; made if they are not there")
     parser.add_argument("--jobs", type=int, default=2, help="processes; seeds follow each other")
     given = parser.parse_args()
+    import_all()
     print(f"seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
         base = given.base or Path(temporary) / "base"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz import damage
-from fuzz.kinds import KINDS, Kind, make_base
+from fuzz.kinds import KINDS, Kind, import_all, make_base
 from fuzz.trials import ACCEPTED, CRASH, HANG, MEMORY, REFUSED, TRACEBACK, Outcome, run_trial
 
 BEFORE, ANOTHER, SILENT = "as before", "another value", "changed silently"
@@ -44,6 +44,7 @@ def campaign(seed: int, seconds: float, kinds: tuple[str, ...] = tuple(KINDS), m
         say: gets every trial that ended as none may.
         base: a folder of sound files, made if it is not there (default: a new one).
     """
+    import_all()
     done = Campaign(seed)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
         base = base or Path(temporary) / "base"

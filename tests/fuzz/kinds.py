@@ -7,8 +7,10 @@ up to the proof on Lava, a configuration through train-fsvae up to the first ste
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 from collections.abc import Callable
@@ -21,6 +23,10 @@ import torch
 from conftest import make_gated_net, make_net, make_poisson_net, make_rate_net
 from PIL import Image
 
+import export
+import hw_configs
+import lava_models
+import train
 from export.translate import default_random_bits, seen_images, translate
 from fuzz import damage
 from hw_configs import load_chip
@@ -214,6 +220,16 @@ KINDS = {
 
 
 # --- the files before anything happens to them ------------------------------------------------
+
+
+def import_all() -> None:
+    """What commands import when they run, so that no trial has to."""
+    for name in ("torch.utils.tensorboard", "jsonschema", "jinja2", "rich.progress", "psutil"):
+        importlib.import_module(name)
+    for package in (export, hw_configs, lava_models, train):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if "triton" not in module.name and "adapters" not in module.name:
+                importlib.import_module(module.name)
 
 
 def make_base(folder: Path) -> None:
