@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_configs.files import replacing
+from hw_configs.files import UserError, replacing
 from hw_configs.reading import read_counts
 from lava_models.net.netfile import NetFile
 from lava_models.net.populations import Host, Population, TickNeurons
@@ -51,7 +51,11 @@ def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray]
 
     Arguments as in `count_run`. Returns int64 (P, n) per population, summed over the samples, from
     its own first wave on (`Population.phase`).
+
+    Raises:
+        UserError: counts of another network or mode.
     """
+    _check_counts(program, spikes, pixels)
     schedule = program.schedule
     beats = schedule.dilation * np.arange(schedule.ticks)  # the waves, relative to the first
 
@@ -68,6 +72,29 @@ def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray]
     for population in program.of(TickNeurons):
         sent[population.name] = waves(samples * population.kind.fires.astype(np.int64))
     return sent
+
+
+def _check_counts(program: Program, spikes: Mapping[str, np.ndarray], pixels: np.ndarray | None
+                  ) -> None:
+    """Raises:
+        UserError: a population is missing, unknown, or counted over other neurons or timesteps.
+    """
+    known = {p.name: p for p in program.populations}
+    hosts = {p.name for p in program.of(Host)}
+    ticks = {p.name for p in program.of(TickNeurons)}
+    for name, counted in spikes.items():
+        shape = (program.schedule.period, known[name].size) if name in known else None
+        if counted.shape != shape or counted.dtype.kind not in "iu" or counted.size and not (
+                0 <= counted.min() and counted.max() < 2**31):
+            raise UserError(f"counts of {name!a:.60}: {counted.dtype} of shape {counted.shape}, "
+                            + (f"expected whole numbers of shape {shape}" if shape else
+                               "which this network does not have") + "; run run-lava again")
+    missing = {c.source for c in program.connections} - spikes.keys() - hosts - ticks
+    if missing:
+        raise UserError(f"counts: {min(missing)} is missing; run run-lava again")
+    for name in hosts - spikes.keys():
+        if pixels is None or pixels.shape != (1, known[name].size) or pixels.dtype.kind not in "iu":
+            raise UserError(f"counts: of {name} there are none; run run-lava again")
 
 
 def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
