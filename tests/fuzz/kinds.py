@@ -6,8 +6,10 @@ up to the proof on Lava, a configuration through train-fsvae up to the first ste
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -95,7 +97,8 @@ def _export(name: str) -> int:
 
 
 def _resume(name: str) -> int:
-    train_command(["--run-dir", name.split("/")[0], "--resume", "--epochs", "2"])
+    with contextlib.redirect_stdout(io.StringIO()):  # which says how far it is every few seconds
+        train_command(["--run-dir", name.split("/")[0], "--resume", "--epochs", "2"])
     state = torch.load(name, weights_only=True)
     print("weights", _hash(*(v.numpy() for v in state["model"].values())))
     return 0
