@@ -103,8 +103,9 @@ class RatePrior:
             ValueError: the stages do not fit together.
         """
         size = 0
-        if type(self.bits) is not int or not self.stages:
-            raise ValueError("no stages, or bits are no number")
+        plain = {int: self.bits, float: self.validation_nats, str: self.model_sha256}
+        if not self.stages or any(type(value) is not kind for kind, value in plain.items()):
+            raise ValueError("no stages, or an entry of another type")
         for stage in self.stages:
             out = stage.bias.numel()
             if (stage.weight.dtype, stage.bias.dtype) != (torch.int32, torch.int32) or (
@@ -113,7 +114,8 @@ class RatePrior:
                 raise ValueError(f"a stage of shape {tuple(stage.weight.shape)}, expected int32 "
                                  f"({out}, {size + self.bits})")
             size = out
-        if sorted(self.channels.tolist()) != list(range(size)):
+        if self.channels.dtype != torch.int64 or sorted(self.channels.tolist()) != list(
+                range(size)):
             raise ValueError(f"channels are no order of 0 to {size - 1}")
 
 
