@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -63,7 +64,11 @@ def campaign(seed: int, seconds: float, kinds: tuple[str, ...] = tuple(KINDS), m
         while time.monotonic() < end and done.trials < most:
             for kind in sound:
                 name = f"{seed}/{number}/{kind}"
-                _one(done, kind, base, Path(temporary) / "trial", sound[kind], name, say)
+                try:
+                    _one(done, kind, base, Path(temporary) / "trial", sound[kind], name, say)
+                except Exception:
+                    done.bad.append(f"{name}: the suite itself: {traceback.format_exc()}")
+                    say(done.bad[-1])
             number += 1
     return done
 

@@ -175,7 +175,8 @@ def _wrong_arrays(array: np.ndarray, draw: random.Random) -> np.ndarray:
         spoiled.flat[draw.randrange(spoiled.size)] = draw.choice([0, 1, -1, 2**31 - 1, -2**31])
     return draw.choice([
         spoiled, spoiled, spoiled, low, low * np.nan, low + np.inf, low * 1e300, array.astype("i1"),
-        array.astype("u8"), array.astype("c16"), array[None], array.reshape(-1), array.T, array[:0],
+        array.astype("u8"), array.astype("c16"), array[None], array.reshape(-1), array.T,
+        array.reshape(-1)[:0],
         np.array(0), np.array(["x"]), np.array([b"ab"]), -array, np.repeat(array, 3, axis=0)
         if array.ndim else array, np.array([10**9, 10**9]), np.array(10**9), np.array([2**62] * 3),
         np.array([0, 0]), np.array(-1)])

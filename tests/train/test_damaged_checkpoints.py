@@ -162,7 +162,7 @@ def _nested() -> list:
     (("config", "seed"), torch.ones(9, 9), "config: seed: holds a Tensor, expected plain values"),
     (("config", "seed"), _nested(), "config: nested without end"),
     (("config", "model", "latent"), 9, "weights do not fit the config: size mismatch"),
-    (("config", "model", "latent"), 10**18, "config: --latent 1000000000000000000: expected at most 16384"),
+    (("config", "model", "latent"), 10**18, "config: --latent 10{18}: expected at most 16384"),
     (("config", "model", "latent"), -1, "model.pt: config: --latent -1: expected at least 1"),
     (("config", "model", "keep"), float("nan"), "model.keep = nan, expected float"),
     (("format_version",), torch.ones(2), "checkpoint version unknown, this release reads 1"),
