@@ -53,23 +53,31 @@ class Tally:
 def random_net(draw: random.Random) -> tuple[str, NetFile]:
     """(kind, a network that registers hold)."""
     kind = draw.choice(["one of k", "one of k", "gated", "rate", "rate without prior", "Poisson"])
-    seed, bits = draw.randrange(2**31), draw.randint(4, 9)
-    ticks, latent = draw.choice([1, 2, 3, 4, 7, 8, 16]), draw.choice([1, 3, 6, 13])
-    if kind == "Poisson":
-        net = make_poisson_net(ticks=ticks, latent=latent, random_bits=bits, seed=seed)
-    elif kind.startswith("rate"):
-        net = make_rate_net(ticks=max(ticks, 2), latent=latent, random_bits=bits, seed=seed,
-                            prior_bits=0 if "without" in kind else draw.randint(1, 9))
-    else:
-        make = make_gated_net if kind == "gated" else make_net
-        net = make(lag=draw.choice([1, 2, 4]), ticks=ticks, latent=latent, random_bits=bits,
-                   k=draw.choice([2, 3, 4, 8, 20, 64]), seed=seed)
+    while True:
+        try:
+            net = _made(kind, draw)
+            break
+        except UserError:  # its random weights are more than registers hold
+            continue
     for _ in range(20):
         try:
             return kind, _extreme(net, draw)
-        except UserError:  # registers do not hold it
+        except UserError:
             continue
     return kind, net
+
+
+def _made(kind: str, draw: random.Random) -> NetFile:
+    seed, bits = draw.randrange(2**31), draw.randint(4, 9)
+    ticks, latent = draw.choice([1, 2, 3, 4, 7, 8, 16]), draw.choice([1, 3, 6, 13])
+    if kind == "Poisson":
+        return make_poisson_net(ticks=ticks, latent=latent, random_bits=bits, seed=seed)
+    if kind.startswith("rate"):
+        return make_rate_net(ticks=max(ticks, 2), latent=latent, random_bits=bits, seed=seed,
+                             prior_bits=0 if "without" in kind else draw.randint(1, 9))
+    make = make_gated_net if kind == "gated" else make_net
+    return make(lag=draw.choice([1, 2, 4]), ticks=ticks, latent=latent, random_bits=bits,
+                k=draw.choice([2, 3, 4, 8, 20, 64]), seed=seed)
 
 
 def _extreme(net: NetFile, draw: random.Random) -> NetFile:
