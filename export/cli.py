@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, check_replaceable, run_command
+from hw_configs.files import UserError, check_replaceable, run_command, temporary_beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,8 @@ def _export(command: Command, arguments: list[str]) -> int:
     from train.data import load_images, to_float
     from train.device import hide_cuda
 
+    out = command.out or command.model.with_name("model.net")
+    check_replaceable(out)
     hide_cuda()
     console = make_console()
     model, config, state = load_model(command.model)
@@ -90,13 +92,11 @@ def _export(command: Command, arguments: list[str]) -> int:
     _check_model(command.model, config.model)
     if len(images) < command.prove:
         raise UserError(f"--prove {command.prove}: the test set has {len(images)} images")
-    out = command.out or command.model.with_name("model.net")
-    check_replaceable(out)
     console.print(f"exporting {command.model} (epoch {state['epoch']}, {config.dataset}) -> {out}")
     translation = _translated(command, arguments, model, config, state, seen)
     console.print(layer_table(translation))
 
-    candidate = Path(os.path.realpath(out)).with_name(f".{out.name}.{os.getpid()}.unproven")
+    candidate = temporary_beside(Path(os.path.realpath(out)), "unproven")
     try:
         net = _written(translation.net, candidate, out)
         proof = _proven(command, model, translation, net, images, seen, console)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, run_command
+from hw_configs.files import UserError, holding, run_command
 
 if TYPE_CHECKING:
     from train.config import RunConfig
@@ -73,10 +73,12 @@ def finetune_command(arguments: list[str]) -> int:
     if command.fill is not None and command.resume:
         raise UserError(f"--fill {command.fill}: the scales are chosen when a run begins; leave it "
                         "out with --resume")
-    return _finetune(command, arguments)
+    run_dir = command.run_dir or command.model.parent / "integer"
+    with holding(run_dir, "--run-dir"):
+        return _finetune(command, arguments, run_dir)
 
 
-def _finetune(command: Command, arguments: list[str]) -> int:
+def _finetune(command: Command, arguments: list[str], run_dir: Path) -> int:
     from export.translate import seen_images
     from lava_models.commands.console import make_console
     from train.checkpoint import load_model
@@ -94,7 +96,6 @@ def _finetune(command: Command, arguments: list[str]) -> int:
     if before.model.integer:
         raise UserError(f"{command.model}: was trained in integers already; start from the float "
                         "model, or continue its run with --resume")
-    run_dir = command.run_dir or command.model.parent / "integer"
     config = _settings(command, before, run_dir)
     validate(config)
     images = seen_images(config)

@@ -15,9 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
-import tomli
-
 from hw_configs.files import UserError
+from hw_configs.reading import parse_toml, read_toml
 
 T = TypeVar("T")
 
@@ -28,6 +27,10 @@ class HwConfigError(UserError):
 
 MOST = 2**40
 """Of what a limit counts; nothing on a chip is near it."""
+LEAST_QUANTITY, MOST_QUANTITY = 1e-9, 1e9
+"""Of a constant in its unit; a timestep that takes no time would be divided by."""
+MAY_BE_NOTHING = ("pJ", "W")
+"""Units of what a set of constants may leave to another: energy and power."""
 WIDEST = 64
 """Bits of a register."""
 
@@ -78,9 +81,11 @@ class Quantity:
 
     def __post_init__(self) -> None:
         low, high = self.interval
-        if not (math.isfinite(high) and 0 <= low <= self.value <= high):
+        least = 0.0 if self.unit.split()[0] in MAY_BE_NOTHING else LEAST_QUANTITY
+        if not least <= low <= self.value <= high <= MOST_QUANTITY:  # not a number is neither
             raise HwConfigError(f"low, value, high are {self.low}, {self.value}, {self.high}; "
-                                "expected 0 <= low <= value <= high")
+                                f"expected {least:g} <= low <= value <= high <= "
+                                f"{MOST_QUANTITY:g} ({self.unit})")
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -334,7 +339,7 @@ def load_board(name: str | Path) -> Board:
     file = Path(name) if str(name).endswith(".toml") else None
     data, where = _read("boards", str(name), file)
     chip = data.get("chip")
-    if not (isinstance(chip, str) and chip.isprintable()):
+    if not (isinstance(chip, str) and chip.isprintable() and Path(chip).name == chip):
         raise HwConfigError(f"{where}: chip: got {chip!r}, expected a chip's name "
                             f"({', '.join(names('chips'))}) or a TOML file")
     beside = file.parent / chip if file is not None and chip.endswith(".toml") else None
@@ -377,17 +382,17 @@ def names(kind: str) -> list[str]:
 
 
 def _read(kind: str, name: str, file: Path | None) -> tuple[dict, str]:
-    text = file or resources.files("hw_configs") / kind / f"{name}.toml"
     where = str(file or f"hw_configs/{kind}/{name}.toml")
+    known = f"shipped are {', '.join(names(kind))}, or name a .toml file"
+    if file is None and name not in names(kind):
+        raise HwConfigError(f"{where}: no such hardware description; {known}")
     try:
-        return tomli.loads(text.read_text(encoding="utf-8")), where
-    except FileNotFoundError:
-        raise HwConfigError(f"{where}: no such hardware description; shipped are "
-                            f"{', '.join(names(kind))}, or name a .toml file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise HwConfigError(f"{where}: not readable: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise HwConfigError(f"{where}: not valid TOML: {error}") from None
+        if file is not None:
+            return read_toml(file, known), where
+        text = resources.files("hw_configs") / kind / f"{name}.toml"
+        return parse_toml(text.read_text(encoding="utf-8"), where), where
+    except UserError as error:
+        raise HwConfigError(str(error)) from None
 
 
 def _types(cls: type) -> dict[str, type]:

@@ -6,16 +6,22 @@ pixels.
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from hw_configs.files import UserError
+from hw_configs.reading import DAMAGED, PICTURE, read_bytes
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 TEST_EVERY = 10
 """Every tenth picture of a folder (by name) is kept for testing."""
+MOST_PIXELS = 2**25
+"""Of a picture: one of 8K (7680 x 4320) and more. Unpacked, in four channels, it takes 128 MB."""
 BACKGROUND = "white"
 """What shows through where a picture is transparent, as on a page."""
 
@@ -43,11 +49,18 @@ def open_picture(file: Path) -> Image.Image:
     Raises:
         UserError: it cannot be read.
     """
+    data = io.BytesIO(read_bytes(file, PICTURE))
     try:
-        with Image.open(file) as opened:
-            opened.load()  # the pixels, too: a file that is cut short opens
-            return plain(ImageOps.exif_transpose(opened))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL's words about damaged metadata
+            with Image.open(data) as opened:
+                if opened.width * opened.height > MOST_PIXELS:
+                    raise UserError(f"{file}: has {opened.width} x {opened.height} pixels, "
+                                    f"expected at most {MOST_PIXELS}; make it smaller")
+                opened.load()  # the pixels, too: a file that is cut short opens
+                return plain(ImageOps.exif_transpose(opened))
+    except (*DAMAGED, IndexError, AttributeError, struct.error, Image.DecompressionBombError):
+        # PIL's ways to say that bytes are damaged
         raise UserError(f"{file}: not a readable image; remove it or fetch it again") from None
 
 

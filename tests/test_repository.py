@@ -94,6 +94,16 @@ def test_constraints_name_no_host():
         assert line.count("==") == 1 and "/" not in line
 
 
+def test_the_lock_is_of_the_constraints():
+    """The same versions, each with hashes, and no host or path."""
+    text = (ROOT / "requirements.lock").read_text()
+    assert "/" not in text and "@" not in text
+    pins = re.findall(r"^([\w.-]+==[^ ;]+)(.*?)(?=^[\w]|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert all("--hash=sha256:" in rest for _, rest in pins)
+    assert sorted(pin for pin, rest in pins if "'win32'" not in rest) == sorted(
+        (ROOT / "constraints.txt").read_text().split())
+
+
 def test_architecture_names_what_is_there():
     """Every row of ARCHITECTURE.md: the file, and the function or class in it."""
     rows = re.findall(r"^\| .+ \| `([\w/.]+)` \| `(\w+)` \|$",

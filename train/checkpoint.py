@@ -6,12 +6,10 @@ Everything in it is tensors, numbers, strings, lists and dicts, so it loads with
 
 from __future__ import annotations
 
-import hashlib
 import io
-import pickle
+import math
 import platform
 import sys
-import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hw_configs.files import UserError, replacing
+from hw_configs.reading import sha256_of
 from hw_configs.source import commit_of
 from train.config import RunConfig, flag_of, validate
 from train.models.base import Model
@@ -26,6 +25,7 @@ from train.models.build import build_model
 from train.models.esvae import Esvae
 from train.models.prior import load_prior
 from train.settings import from_dict
+from train.torch_file import read_torch
 
 FORMAT = "fsvae-checkpoint"
 FORMAT_VERSION = 1
@@ -34,6 +34,10 @@ STARTED_FROM = "start_from_sha256"
 SHIPPED = {name: Path(__file__).with_name("pretrained") / f"{name}.pt"
            for name in ("mnist-rate", "fashion-rate")}
 """Weights that come with the package (bfloat16, no optimiser), by the names --start-from takes."""
+_RUN_KEYS = {"optimizer": dict, "step": int, "epoch": int, "sums": list, "metrics": list,
+             "best": float, "latents": Tensor}
+_MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "exp_avg", "exp_inf"})
+"""What AdamW and Adamax keep of a weight."""
 _LEAKS = ("current_decay", "voltage_decay")
 """Of SLAYER's neurons."""
 _KEYS = {"config": dict, "model": dict, "epoch": int, "provenance": dict}
@@ -55,18 +59,8 @@ def load(path: Path) -> dict:
         UserError: no such file, no checkpoint of ours, or one that would run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; train-fsvae writes runs/<name>/model.pt")
-    _check_archive(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler raises whatever the bytes it meets lead to
-        unsafe = isinstance(error, pickle.UnpicklingError) and (
-            "Unsupported" in str(error) or "weights_only" in str(error).lower())
-        raise UserError(f"{path}: " + (
-            "refused, it holds more than tensors and plain values and could run code"
-            if unsafe else "damaged PyTorch file") + "; expected a model.pt of train-fsvae"
-        ) from None
+    state = read_torch(path, "a model.pt of train-fsvae",
+                       "train-fsvae writes runs/<name>/model.pt")
     if not isinstance(state, dict) or not _is(state.get("format"), FORMAT):
         raise UserError(f"{path}: a PyTorch file, but not a model.pt of train-fsvae")
     if not _is(state.get("format_version"), FORMAT_VERSION):
@@ -107,30 +101,6 @@ def ship(model: Path, out: Path) -> None:
 def _is(found, expected) -> bool:
     """Equal and of the same type: what a file holds may compare to anything, a tensor does."""
     return type(found) is type(expected) and found == expected
-
-
-def _check_archive(path: Path) -> None:
-    """PyTorch reads past wrong checksums, so that a flipped bit would be another weight.
-
-    Raises:
-        UserError: no zip archive as torch.save writes one, or a damaged one.
-    """
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a PyTorch checkpoint (text, truncated or another format); "
-                        "expected a model.pt of train-fsvae")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            # Not packed: what is declared is no more than the file's own size.
-            sound = all(e.compress_type == zipfile.ZIP_STORED and e.file_size == e.compress_size
-                        for e in entries)
-            sound = sound and len({e.filename for e in entries}) == len(entries)
-            sound = sound and archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, NotImplementedError):
-        sound = False
-    if not sound:
-        raise UserError(f"{path}: damaged PyTorch file (a checksum differs); expected a model.pt "
-                        "of train-fsvae")
 
 
 def _check_plain(value, where: str) -> None:
@@ -199,6 +169,71 @@ def _misfit(wanted: dict[str, Tensor], found: dict, optional: tuple[str, ...] = 
     return None
 
 
+def misfit_of_run(state: dict, model: Model, optimizer: torch.optim.Optimizer) -> str | None:
+    """Why a run cannot go on from a state of last.pt, in words; None where it can.
+
+    Optimisers take what does not fit their weights, and write beside it.
+    """
+    for key, kind in _RUN_KEYS.items():
+        if type(state.get(key)) is not kind:
+            return f"'{key}' is a {type(state.get(key)).__name__}, expected a {kind.__name__}"
+    if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < 2**31):
+        return f"epoch {state['epoch']}, step {state['step']}"
+    if len(state["sums"]) != 3 or not all(map(_is_number, state["sums"])):
+        return "'sums' are no three numbers"
+    for row in state["metrics"]:
+        if not (isinstance(row, dict) and all(isinstance(k, str) and _is_number(v)
+                                              for k, v in row.items())
+                and {"epoch", "validation_loss"} <= row.keys()):
+            return "'metrics' are no rows of numbers"
+    latents = state["latents"]
+    if latents.dtype != torch.uint8 or latents.ndim != 1:
+        return "'latents' is no state of a generator"
+    try:
+        if len(latents) == len(torch.Generator().get_state()):
+            torch.Generator().set_state(latents.contiguous())
+    except RuntimeError:
+        return "'latents' is no state of a generator"
+    return _misfit(model.state_dict(), state["model"]) or _misfit_of_optimizer(
+        state["optimizer"], optimizer)
+
+
+def _misfit_of_optimizer(found: dict, optimizer: torch.optim.Optimizer) -> str | None:
+    ours, theirs, moments = optimizer.state_dict(), found.get("param_groups"), found.get("state")
+    if not isinstance(theirs, list) or not isinstance(moments, dict) or (
+            len(theirs) != len(ours["param_groups"])):
+        return "optimizer: other groups of weights"
+    for a, b in zip(ours["param_groups"], theirs):
+        if not isinstance(b, dict) or a.keys() != b.keys() or a["params"] != b["params"]:
+            return "optimizer: other groups of weights"
+        for key in a.keys() - {"params", "fused"}:
+            if type(a[key]) is not type(b[key]) or not _same_kind(a[key], b[key]):
+                return f"optimizer: {key} is {b[key]!a:.40}"
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, state in moments.items():
+        if type(i) is not int or not 0 <= i < len(weights) or not isinstance(state, dict):
+            return "optimizer: moments of no weight"
+        for name, value in state.items():
+            shape = () if name == "step" else weights[i].shape
+            if not isinstance(value, Tensor) or value.layout != torch.strided or (
+                    value.shape != shape or value.dtype != torch.float32):
+                return f"optimizer: {name!a:.40} of weight {i}"
+        if state.keys() not in _MOMENTS:
+            return f"optimizer: {', '.join(map(ascii, state))[:80]} of weight {i}"
+    return None
+
+
+def _same_kind(ours, theirs) -> bool:
+    """Of a setting of an optimiser: finite numbers where ours are."""
+    if isinstance(ours, tuple):
+        return len(ours) == len(theirs) and all(map(_is_number, theirs))
+    return not isinstance(ours, float) or _is_number(theirs)
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def _check_finite(weights: dict[str, Tensor], path: Path) -> None:
     bad = [n for n, v in weights.items() if not torch.isfinite(v).all()]
     if bad:
@@ -234,11 +269,6 @@ def load_weights(model: Model, path: Path) -> list[str]:
     return [f"{flag_of(name)} {getattr(here, name)} (was {getattr(there, name)})"
             for name in ("keep", "readout_keep")
             if getattr(here, name, None) != getattr(there, name, None)]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def start_of(config: RunConfig, state: dict) -> Path | None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw_configs.files import UserError, run_command
+from hw_configs.files import UserError, holding, run_command
+from hw_configs.reading import read_toml
 from train.config import DATASETS, KINDS, Kind, RunConfig, nearest, validate
 from train.run_folder import claim, run_folder_of, stored_config
 from train.settings import (
@@ -22,7 +24,6 @@ from train.settings import (
     load_toml,
     overlay,
     presets,
-    read_toml,
     refuse_foreign,
     run_of,
 )
@@ -48,18 +49,17 @@ def train_command(arguments: list[str]) -> int:
     config = options.run
     validate(config)
     run_dir = config.run_dir or run_folder_of(config.model.kind, config.dataset, config.seed)
-    if run_dir.exists() and not run_dir.is_dir():
-        raise UserError(f"--run-dir {run_dir}: is a file; name a folder for the run")
     ranks = from_environment()  # of torchrun; the first one looks after the folder
-    if ranks.first:
-        claim(run_dir, resume=options.resume, force=options.force)
     from train.trainer import Trainer
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    trainer = Trainer(config, run_dir, resume=options.resume, command=["train-fsvae", *arguments],
-                      ranks=ranks)
-    trainer.run()
+    with holding(run_dir, "--run-dir") if ranks.first else nullcontext():
+        if ranks.first:
+            claim(run_dir, resume=options.resume, force=options.force)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        trainer = Trainer(config, run_dir, resume=options.resume,
+                          command=["train-fsvae", *arguments], ranks=ranks)
+        trainer.run()
     if ranks.first:
         best = run_dir / "model.pt"
         print(f"next: score-fsvae {best}" if config.model.kind == "ann" else
@@ -123,9 +123,7 @@ def _base(known: argparse.Namespace) -> RunConfig:
                         f"known: {', '.join(DATASETS)}")
     own, where = {}, str(known.config)
     if known.config is not None:
-        if not known.config.is_file():
-            raise UserError(f"{known.config}: no such file; --config takes a TOML file")
-        own = read_toml(known.config)
+        own = read_toml(known.config, "--config takes a TOML file")
     if known.resume:
         return overlay(_resumed(known, kind_in(own, where)), own, where)
     shipped, name = presets(), known.preset or known.dataset or RunConfig.dataset

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from hw_configs.files import UserError
+from hw_configs.reading import MOST_TICKS
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder")
 Kind = Literal["fsvae", "esvae", "glif", "poisson", "ann"]
 KINDS = get_args(Kind)
+MOST_WIDTH = 2**14
+"""Channels or units of a layer; published ones have up to 512."""
+MOST_LAYERS, MOST_SIDE = 10, 2**10
+"""Of strided convolutions, and of the images that they halve so often."""
+MOST_CROPS = 2**12
+MOST_THREADS = 2**10
 LOOP_DEPTH = 4
 """Timesteps from z back to z on the chip: three layers and the selection."""
 
@@ -200,10 +207,12 @@ class ModelConfig:
             UserError: names the setting, its value and what was expected.
         """
         _at_least_1(self, "latent")
+        _need(self.latent <= MOST_WIDTH, "latent", self.latent, f"at most {MOST_WIDTH}")
         _need(self.image_channels in (1, 3), "image_channels", self.image_channels, "1 or 3")
-        _need(len(self.hidden) > 0 and min(self.hidden, default=0) >= 1, "hidden", self.hidden,
-              "at least one positive number")
-        _need(self.image_size >= 2, "image_size", self.image_size, "at least 2")
+        _need(1 <= len(self.hidden) <= MOST_LAYERS and _widths(self.hidden), "hidden", self.hidden,
+              f"1 to {MOST_LAYERS} numbers, each 1 to {MOST_WIDTH}")
+        _need(2 <= self.image_size <= MOST_SIDE, "image_size", self.image_size,
+              f"2 to {MOST_SIDE}")
 
     def _check_halving(self) -> None:
         """The decoder doubles what the encoder halved."""
@@ -250,7 +259,7 @@ class SpikingConfig(ModelConfig):
     def check(self) -> None:
         super().check()
         self._check_halving()
-        _at_least_1(self, "ticks")
+        _check_ticks(self)
         _need(0 < self.keep < 1, "keep", self.keep, "a number between 0 and 1")
         _need(0 < self.readout_keep <= 1, "readout_keep", self.readout_keep,
               "more than 0 and at most 1")
@@ -284,8 +293,8 @@ class AutoregressiveConfig(SpikingConfig):
 
     def check(self) -> None:
         super().check()
-        _need(len(self.bottleneck) == 2 and min(self.bottleneck) >= 1, "bottleneck",
-              self.bottleneck, "two positive numbers")
+        _need(len(self.bottleneck) == 2 and _widths(self.bottleneck), "bottleneck",
+              self.bottleneck, f"two numbers, each 1 to {MOST_WIDTH}")
         _need(2 <= self.k <= 64, "k", self.k, "2 to 64")
         _need(self.lag in (1, 2, 4), "lag", self.lag,
               "1, 2 or 4 (a divisor of the loop's 4 timesteps)")
@@ -382,7 +391,7 @@ class PoissonVaeConfig(ModelConfig):
 
     def check(self) -> None:
         super().check()
-        _at_least_1(self, "ticks")
+        _check_ticks(self)
         p = self.poisson
         _need(0 < p.temperature_end <= p.temperature_start, "temperature_end", p.temperature_end,
               "more than 0, at most --temperature-start")
@@ -499,7 +508,7 @@ def validate(config: RunConfig) -> None:
     config.loss.check()
     _at_least_1(o, "epochs", "batch_size")
     _positive(o, "lr")
-    _need(config.crops >= 0, "crops", config.crops, "0 or more")
+    _need(0 <= config.crops <= MOST_CROPS, "crops", config.crops, f"0 to {MOST_CROPS}")
     _need(0 < o.lr_end <= 1, "lr_end", o.lr_end, "a share of the learning rate")
     _need(0 <= o.lr_decay < 1, "lr_decay", o.lr_decay, "a share between 0 and 1")
     _need(o.clip is None or o.clip > 0, "clip", o.clip, "a positive number")
@@ -512,8 +521,9 @@ def validate(config: RunConfig) -> None:
     _need(o.limit_batches is None or o.limit_batches >= 1, "limit_batches", o.limit_batches,
           "at least 1")
     _need(o.warmup_steps >= 0, "warmup_steps", o.warmup_steps, "0 or more")
-    _need(config.seed >= 0, "seed", config.seed, "0 or more")
-    _need(config.threads is None or config.threads >= 1, "threads", config.threads, "at least 1")
+    _need(0 <= config.seed < 2**63, "seed", config.seed, "0 or more, less than 2^63")
+    _need(config.threads is None or 1 <= config.threads <= MOST_THREADS, "threads",
+          config.threads, f"1 to {MOST_THREADS}")
 
 
 def flag_of(name: str) -> str:
@@ -524,6 +534,14 @@ def flag_of(name: str) -> str:
 def _need(ok: bool, name: str, value, expected: str) -> None:
     if not ok:
         raise UserError(f"{flag_of(name)} {value}: expected {expected}")
+
+
+def _widths(numbers: tuple[int, ...]) -> bool:
+    return all(1 <= n <= MOST_WIDTH for n in numbers)
+
+
+def _check_ticks(settings) -> None:
+    _need(1 <= settings.ticks <= MOST_TICKS, "ticks", settings.ticks, f"1 to {MOST_TICKS}")
 
 
 def _at_least_1(settings, *names: str) -> None:

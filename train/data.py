@@ -17,6 +17,7 @@ from torchvision.transforms import functional as TF
 
 from hw_configs.files import UserError
 from hw_configs.pictures import open_picture, pictures_in
+from hw_configs.reading import DATA, check_input
 from train.config import RunConfig
 
 Split = Literal["train", "test"]
@@ -24,6 +25,8 @@ DIGITS_TRAIN = 1500
 """The first 1 500 of scikit-learn's 1 797 digits train, the rest test."""
 _TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST,
                 "cifar10": datasets.CIFAR10, "celeba": datasets.CelebA}
+_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py",
+            "celeba": "celeba"}
 
 
 def load_images(config: RunConfig, split: Split, limit: int | None = None) -> Tensor:
@@ -111,8 +114,16 @@ def _pictures(config: RunConfig, split: Split) -> _Pictures:
         files = pictures_in(config.data_dir, split)
         return _Pictures(len(files), lambda i: open_picture(files[i]))
     which = {"split": split} if config.dataset == "celeba" else {"train": split == "train"}
+    root = config.data_dir / _FOLDERS[config.dataset]
+    for file in root.glob("*" if config.dataset == "celeba" else "**/*"):
+        if not file.is_dir():
+            check_input(file, DATA)
     try:
         source = _TORCHVISION[config.dataset](config.data_dir, download=config.download, **which)
+    except (ValueError, TypeError, AssertionError, LookupError, EOFError):
+        # torchvision's ways to say that bytes are damaged
+        raise UserError(f"{root}: not the data set as published (damaged or cut short); fetch it "
+                        "again") from None
     except (RuntimeError, OSError) as error:
         if "not found or corrupted" not in str(error) and config.download:
             raise UserError(f"{config.data_dir}: downloading {config.dataset} failed: "
@@ -120,4 +131,7 @@ def _pictures(config: RunConfig, split: Split) -> _Pictures:
         raise UserError(
             f"{config.data_dir}: no {config.dataset} there (expected torchvision's layout); give "
             "its folder with --data-dir, or let torchvision fetch it with --download") from None
+    if config.dataset == "celeba":
+        return _Pictures(len(source), lambda i: open_picture(
+            root / "img_align_celeba" / source.filename[i]))
     return _Pictures(len(source), lambda i: source[i][0])

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw_configs.files import UserError, replacing, run_command
+from hw_configs.files import UserError, check_replaceable, replacing, run_command
 
 CODES_PER_KIND = 128
 """Fewer make kinds of chance likenesses."""
@@ -75,6 +75,8 @@ def _fit(command: Command) -> int:
     from train.models.prior import NAME, fit
 
     console = Console(soft_wrap=True)
+    out = command.model.with_name(NAME)
+    check_replaceable(out)
     with Progress(console=console, transient=True) as progress:
         codes = _codes(command, progress)
         kinds = command.kinds or _kinds_for(len(codes[0]))
@@ -85,7 +87,6 @@ def _fit(command: Command) -> int:
         prior = fit(*codes, kinds, command.groups, command.steps,
                     torch.Generator().manual_seed(command.seed), sha256_of(command.model),
                     lambda: progress.advance(task))
-    out = command.model.with_name(NAME)
     buffer = io.BytesIO()
     torch.save(prior.state(), buffer)
     with replacing(out) as temporary:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hw_configs.files import UserError
+from hw_configs.reading import read_toml
 from train.config import RunConfig
-from train.settings import from_dict, read_toml
+from train.settings import from_dict
 
 OWN = ("checkpoints/last.pt", "model.pt", "metrics.jsonl", "config.toml",
        "samples/*-[0-9][0-9][0-9][0-9].png", "tb/events.out.tfevents.*")
@@ -72,9 +73,8 @@ def stored_config(run_dir: Path) -> RunConfig:
         UserError: there is none.
     """
     file = run_dir / "config.toml"
-    if not file.is_file():
-        raise UserError(f"{file}: no run to resume there; give its folder with --run-dir")
-    return from_dict(read_toml(file), str(file))
+    return from_dict(read_toml(file, "no run to resume there; give its folder with --run-dir"),
+                     str(file))
 
 
 def _remove(run_dir: Path, patterns: tuple[str, ...]) -> list[str]:

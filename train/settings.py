@@ -9,9 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, get_type_hints
 
-import tomli
-
 from hw_configs.files import UserError
+from hw_configs.reading import parse_toml
 from train.config import CONFIGS, KINDS, Kind, RunConfig, flag_of, nearest
 
 
@@ -53,31 +52,6 @@ def refuse_foreign(name: str, said: str, kind: str) -> None:
     if owners and kind not in owners:
         raise UserError(f"{said}: is no setting of --model {kind}; it belongs to --model "
                         f"{' and '.join(owners)}")
-
-
-def parse_toml(text: str, where: str) -> dict:
-    """The values of a TOML text.
-
-    Raises:
-        UserError: no valid TOML.
-    """
-    try:
-        return tomli.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits, too
-        raise UserError(f"{where}: not valid TOML: {error}") from None
-
-
-def read_toml(file: Path) -> dict:
-    """The values of a TOML file.
-
-    Raises:
-        UserError: not readable, or no valid TOML.
-    """
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not a readable TOML file: {error}") from None
-    return parse_toml(text, str(file))
 
 
 def kind_in(values: dict, where: str) -> str | None:

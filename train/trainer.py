@@ -31,7 +31,7 @@ from train.data import augmentation, load_images, split_validation, to_float
 from train.device import pick_device, set_arithmetic
 from train.journal import Journal
 from train.models.base import Model
-from train.models.build import build_model
+from train.models.build import build_model, check_size
 from train.models.losses import Losses
 from train.models.spiking import SpikingVae
 from train.parallel import Ranks, join
@@ -91,6 +91,7 @@ class Trainer:
         state = self._to_resume() if resume else None
         self.ranks = ranks or Ranks()
         self.console = console or Console(soft_wrap=True, quiet=not self.ranks.first)
+        check_size(config.model)
         self.device = join(self.ranks, pick_device(config.device))
         set_arithmetic(self.device, config.optim.precision, config.deterministic)
         if self.device.type == "cpu":
@@ -393,14 +394,14 @@ class Trainer:
 
     def _resume(self, state: dict) -> None:
         last = self.run_dir / "checkpoints" / "last.pt"
+        misfit = checkpoint.misfit_of_run(state, self.model, self.optimizer)
+        if misfit:
+            raise UserError(f"{last}: does not fit these settings ({misfit}); --resume keeps the "
+                            "model as it was, start another --run-dir for a different one")
         for group in state["optimizer"]["param_groups"]:
             group["fused"] = _fuses(self.model)  # it may have been on another device
-        try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError):
-            raise UserError(f"{last}: does not fit these settings; --resume keeps the model as it "
-                            "was, start another --run-dir for a different one") from None
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.sums += torch.tensor(state["sums"], dtype=torch.float64)
         if len(state["latents"]) == len(self.latents.get_state()):

@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from hw_configs.files import UserError, replacing, run_command
+from hw_configs.files import UserError, check_replaceable, replacing, run_command
 from train.config import DATASETS
 from train.models.resample import down_block, up_block
+from train.torch_file import read_torch
 
 HIDDEN = (32, 64, 128, 256, 512)
 STEPS_PER_SAVE = 500
@@ -97,11 +98,9 @@ def load_autoencoder(path: Path) -> Autoencoder:
     Raises:
         UserError: no such file, or not such an autoencoder.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected the authors' autoencoder (mnist_64.pth) "
-                        "or one of train-autoencoder")
+    expected = "the authors' autoencoder (mnist_64.pth) or one of train-autoencoder"
+    state = read_torch(path, expected, f"expected {expected}", checksums=False)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         widths = [v for k, v in state.items() if k.startswith("encoder.") and v.ndim == 4]
         hidden, latent = tuple(len(w) for w in widths), len(state["latent_layer.bias"])
         bottom = round((state["latent_layer.weight"].shape[1] / hidden[-1]) ** 0.5)
@@ -116,6 +115,21 @@ def load_autoencoder(path: Path) -> Autoencoder:
 
 
 # --- training one, for data sets that have none ---
+
+
+def _go_on(half: Path, model: Autoencoder, optimizer: torch.optim.Optimizer) -> int:
+    """Put a training where it was cut; the steps that are done.
+
+    Raises:
+        UserError: the file is damaged, or of another training.
+    """
+    state = read_torch(half, "what train-autoencoder leaves when it is cut")
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{half}: is of another training; start without --resume") from None
 
 
 def main() -> None:
@@ -176,6 +190,7 @@ def train_autoencoder_command(arguments: list[str]) -> int:
         raise UserError(f"{half}: nothing to resume; start without --resume")
     if out.exists():
         raise UserError(f"{out}: is there already; remove it or choose another --out")
+    check_replaceable(half)
     preset = presets()[command.dataset].read_text()
     run = load_toml(preset, command.dataset, RunConfig(data_dir=command.data_dir))
     device, console = pick_device("auto"), Console(soft_wrap=True)
@@ -186,10 +201,7 @@ def train_autoencoder_command(arguments: list[str]) -> int:
     optimizer = torch.optim.AdamW(model.parameters(), lr=command.lr)  # weight decay 0.01
     step = 0
     if command.resume:
-        state = torch.load(half, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
+        step = _go_on(half, model, optimizer)
     console.print(f"training an autoencoder on {command.dataset}: {len(images)} images, "
                   f"{command.steps} steps of {command.batch_size}, device {device}, to {out}")
     model.train()

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from export.scores.autoencoder import Autoencoder
 from hw_configs.files import UserError
+from hw_configs.reading import CHECKPOINT, check_input
+from train.torch_file import read_torch
 
 SAMPLES = 5120
 """Images scored: 20 batches of 256 (the paper says 5 000)."""
@@ -137,14 +139,13 @@ class Inception:
         Raises:
             UserError: the file is missing or is something else.
         """
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such file; FID and Inception Score need Inception v3's weights, "
-                "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's release v0.2.0 "
-                "(91 MB, not downloaded here)")
+        check_input(path, CHECKPOINT, "FID and Inception Score need Inception v3's weights, "
+                    "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's release v0.2.0 "
+                    "(91 MB, not downloaded here)")
         from torchmetrics.image.fid import NoTrainInceptionV3
 
         try:
+            read_torch(path, "tensors", checksums=False)  # torch-fidelity would run what is in it
             networks = [NoTrainInceptionV3("inception-v3-compat", [layer], str(path))
                         for layer in ("2048", "logits_unbiased")]
         except Exception as error:  # whatever unpickling a stranger's file raises

@@ -6,7 +6,6 @@ Every form takes and gives the same, so that all get the same scores (export.sco
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +19,7 @@ from export.translate import default_random_bits, translate
 from hw_configs import load_chip
 from hw_configs.files import UserError
 from lava_models.net.hdf5 import read_net
-from lava_models.net.netfile import MODES, NetFile
+from lava_models.net.netfile import MODES, NetFile, origin_of
 from lava_models.reference.rule30 import ChipBits
 from lava_models.reference.simulator import Reference, decode_images, encode_images
 from train.activity import Activity, neuron_counts, recording
@@ -104,10 +103,7 @@ def exported(path: Path, config: RunConfig) -> NetFile | None:
         return None
     net, m = read_net(file), config.model
     shape = (m.image_channels, m.image_size, m.image_size)
-    try:
-        made_of = json.loads(net.provenance).get("model_sha256")
-    except (ValueError, AttributeError):
-        made_of = None
+    made_of = origin_of(net, "model_sha256")
     same = (net.image_shape, net.ticks, net.lag, net.k) == (shape, m.ticks, m.lag, m.k)
     if not same or made_of != sha256_of(path):
         raise UserError(f"{file}: is not of {path} as it is now (its model_sha256 is "

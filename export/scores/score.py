@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, check_writable, replacing, run_command
+from hw_configs.files import UserError, check_writable, holding, replacing, run_command
+from hw_configs.reading import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,8 +86,9 @@ def score_command(arguments: list[str]) -> int:
         raise UserError(f"--seeds {command.seeds}: expected at least 1")
     if command.images is not None and command.images < 2:
         raise UserError(f"--images {command.images}: expected at least 2")
-
-    return _score(command, arguments)
+    out = command.out or command.models[0].parent / "scores"
+    with holding(out):
+        return _score(command, arguments, out)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class _Loaded:
     """The model.net beside it."""
 
 
-def _score(command: Command, arguments: list[str]) -> int:
+def _score(command: Command, arguments: list[str], out: Path) -> int:
     # Heavy imports late, so that --help is quick.
     from export.scores.forms import exported
     from export.scores.table import terminal
@@ -120,7 +122,6 @@ def _score(command: Command, arguments: list[str]) -> int:
         loaded.append(_Loaded(path, model, config, state, exported(path, config)))
     _need_one_data_set(loaded)
     first = loaded[0].config
-    out = command.out or command.models[0].parent / "scores"
     check_writable(out)
     data = replace(first, data_dir=command.data_dir or first.data_dir)
     test = to_float(load_images(data, "test", command.images))
@@ -287,7 +288,4 @@ def _stages(config, state: dict, in_float: bool) -> list[tuple[int, str, str]]:
 
 
 def _source(path: Path | None) -> dict | None:
-    import hashlib
-
-    return None if path is None else {
-        "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return None if path is None else {"file": path.name, "sha256": sha256_of(path)}

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import tyro
 
-from hw_configs.files import UserError, check_writable, run_command
+from hw_configs.files import UserError, check_writable, holding, run_command
 
 
 def main() -> None:
@@ -74,10 +74,13 @@ def sweep_command(arguments: list[str]) -> int:
         if getattr(command, name) < least:
             raise UserError(f"--{name} {getattr(command, name)}: expected at least {least}")
 
-    return _sweep(command, arguments)
+    out = command.out or (Path("runs") / f"sweep-{command.preset}" if command.model is None
+                          else command.model.parent / "sweep")
+    with holding(out):
+        return _sweep(command, arguments, out)
 
 
-def _sweep(command: Command, arguments: list[str]) -> int:
+def _sweep(command: Command, arguments: list[str], out: Path) -> int:
     import json
 
     from export.scores.autoencoder import load_autoencoder
@@ -91,8 +94,6 @@ def _sweep(command: Command, arguments: list[str]) -> int:
     from train.trainer import Trainer
 
     console, base = make_console(), _base(command)
-    out = command.out or (Path("runs") / f"sweep-{command.preset}" if command.model is None
-                          else command.model.parent / "sweep")
     check_writable(out)
     points = list(itertools.product(command.ticks, command.lags, command.weights))
     for point in points:  # refuse before the first hour

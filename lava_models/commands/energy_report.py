@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from hw_configs.files import UserError, check_replaceable, replacing, run_command
+from hw_configs.reading import sha256_of
 from lava_models.net.pretrained import PRETRAINED
 from lava_models.report.file_names import file_of
 
@@ -252,11 +253,9 @@ def _inputs(record: dict, path: Path) -> tuple[Path, Path]:
 
 
 def _need_hash(file: Path, wanted: str, path: Path) -> None:
-    from lava_models.cost.estimates import file_sha256
-
     if not file.is_file():
         raise UserError(f"{path}: {file}, which it was made from, is not there")
-    if file_sha256(file) != wanted:
+    if sha256_of(file) != wanted:
         raise UserError(f"{path}: {file} is not the file it was made from (SHA-256 differs); run "
                         "run-lava again")
 

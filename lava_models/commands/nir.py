@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from hw_configs.files import UserError, run_command
+from hw_configs.files import UserError, check_replaceable, run_command
 
 
 def import_main() -> None:
@@ -71,8 +71,9 @@ def import_command(arguments: list[str]) -> int:
 
     command = tyro.cli(ImportCommand, args=arguments, prog="import-nir")
     _check_timestep(command.timestep)
-    entries, rounded = read_nir(command.graph, command.timestep)
     out = command.out or command.graph.with_suffix(".net")
+    check_replaceable(out)
+    entries, rounded = read_nir(command.graph, command.timestep)
     write_netx(entries, out)
     net = read_netx(out)
     for layer, row in zip(net.layers, rounded, strict=True):
@@ -96,9 +97,10 @@ def export_command(arguments: list[str]) -> int:
 
     command = tyro.cli(ExportCommand, args=arguments, prog="export-nir")
     _check_timestep(command.timestep)
+    out = command.out or command.net.with_suffix(".nir")
+    check_replaceable(out)
     net = read_netx(command.net, NetxOptions(command.num_layers, command.skip_layers))
     left_out = LEFT_OUT if is_model_net(command.net) else ()
-    out = command.out or command.net.with_suffix(".nir")
     write_nir(net, out, command.timestep, left_out)
     print(f"{out}: {len(net.layers)} layers")
     for line in left_out:

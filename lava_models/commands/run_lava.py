@@ -9,15 +9,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from hw_configs.files import UserError, run_command
+from hw_configs.files import UserError, check_folder, holding, run_command
 from lava_models.commands.run_loihi import ChipOptions, check_options, run_loihi
 from lava_models.commands.run_netx import NetxCommand, run_netx
 from lava_models.commands.run_sim import run_sim
@@ -98,6 +98,8 @@ def run_lava_command(arguments: list[str]) -> int:
         raise UserError(f"--convolutions {command.convolutions}: is for the stock graph; add "
                         "--graph stock")
     check_options(command.chip, command.backend, command.mode)
+    if command.out is not None:
+        check_folder(command.out)
     if _is_other_netx(command.net, command.netx.input is not None):
         return run_netx(command, arguments)
     for name, value in vars(command.netx).items():
@@ -119,6 +121,7 @@ def run_lava_command(arguments: list[str]) -> int:
         require_extension()
     from lava_models.cost.estimates import load_hardware
     from lava_models.net.hdf5 import read_net
+    from lava_models.net.netfile import origin_of
 
     hardware = load_hardware(command.hw, command.constants, command.convolutions)
     net = read_net(command.net)
@@ -129,12 +132,13 @@ def run_lava_command(arguments: list[str]) -> int:
                         "another --out")
     dataset = None
     if command.mode == "reconstruct":
-        dataset = command.dataset or _trained_on(net.provenance)
+        dataset = command.dataset or origin_of(net, "dataset")
         if dataset is None:
             raise UserError("--mode reconstruct: the file does not say what it was trained on; "
                             "name a data set with --dataset")
     run = run_loihi if on_chip else run_sim
-    return run(command, arguments, net, out, dataset, hardware)
+    with nullcontext() if command.chip.dry_run else holding(out):
+        return run(command, arguments, net, out, dataset, hardware)
 
 
 def _named(command: Command) -> tuple[Command, Path]:
@@ -152,11 +156,3 @@ def _is_other_netx(path: Path, has_input: bool) -> bool:
     from lava_models.net.netx import is_netx
 
     return (has_input or is_netx(path)) and not (path.is_file() and is_model_net(path))
-
-
-def _trained_on(provenance: str) -> str | None:
-    """The data set a file says it was trained on, if it does."""
-    try:
-        return json.loads(provenance).get("dataset")
-    except (ValueError, AttributeError):
-        return None

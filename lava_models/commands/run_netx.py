@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hw_configs.files import UserError, check_writable
+from hw_configs.files import UserError, check_writable, holding
+from hw_configs.reading import sha256_of
 from lava_models.commands.run_netx_loihi import run_netx_loihi
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ def run_netx(command, arguments: list[str]) -> int:
         UserError: whatever is wrong with the input, in one line.
     """
     check_netx_options(command)
-    from lava_models.cost.estimates import file_sha256, load_hardware
+    from lava_models.cost.estimates import load_hardware
     from lava_models.net.netx import read_netx
     from lava_models.net.netx_input import read_input
     from lava_models.net.netx_program import build_netx_program
@@ -137,18 +139,18 @@ def run_netx(command, arguments: list[str]) -> int:
             command.chip.dry_run):
         raise UserError(f"{out}: already holds results; replace them with --force or choose "
                         "another --out")
-    record = {"input": str(given.input), "input_sha256": file_sha256(given.input),
+    record = {"input": str(given.input), "input_sha256": sha256_of(given.input),
               "pixels": given.pixels, "samples": command.samples}
-    if command.backend == "loihi2":
-        return run_netx_loihi(command, arguments, net, program, inputs, out, hardware, record)
-    check_writable(out)
-    return _run(command, arguments, net, program, inputs, out, hardware, record)
+    run = run_netx_loihi if command.backend == "loihi2" else _run
+    with nullcontext() if command.chip.dry_run else holding(out):
+        return run(command, arguments, net, program, inputs, out, hardware, record)
 
 
 def _run(command, arguments: list[str], net: NetxFile, program: Program, inputs: NetxInput,
          out: Path, hardware, record: dict) -> int:
     import psutil
 
+    check_writable(out)
     from lava_models.commands.console import make_console
     from lava_models.commands.meters import MachineMeters
     from lava_models.graph.netx_run import (

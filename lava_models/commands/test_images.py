@@ -9,7 +9,10 @@ from __future__ import annotations
 import difflib
 import gzip
 import hashlib
+import io
+import math
 import pickle
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,7 @@ from PIL import Image
 
 from hw_configs.files import UserError
 from hw_configs.pictures import open_picture, pictures_in
+from hw_configs.reading import DATA, LIST, read_bytes, read_text
 
 DIGITS_TRAIN = 1500
 _CIFAR10_TEST_MD5 = "40351d587109b95175f43aff81a1287e"
@@ -77,28 +81,36 @@ def _idx(folder: str) -> Callable[[Path, int], _Pictures]:
     def read(data_dir: Path, count: int) -> _Pictures:
         raw = data_dir / folder / "raw" / "t10k-images-idx3-ubyte"
         packed = raw.with_name(raw.name + ".gz")
-        if not raw.is_file() and not packed.is_file():
+        if not raw.exists() and not packed.exists():
             raise UserError(f"{raw}: not there; give the folder that holds {folder}/raw with "
                             "--data-dir, or fetch it with train-fsvae --download")
-        try:
-            data = raw.read_bytes() if raw.is_file() else gzip.decompress(packed.read_bytes())
-        except (OSError, EOFError, zlib.error):
-            raise UserError(f"{packed}: damaged; fetch it again") from None
-        header = np.frombuffer(data[:16], ">i4")
-        if len(header) != 4 or header[0] != 0x803 or len(data) != 16 + header[1:].prod():
+        data = read_bytes(raw, DATA) if raw.exists() else _unpacked(packed)
+        magic, *shape = struct.unpack(">4i", data[:16]) if len(data) >= 16 else (0, 0)
+        if magic != 0x803 or min(shape) < 1 or len(data) != 16 + math.prod(shape):
             raise UserError(f"{raw}: not an IDX image file (or cut short); fetch it again")
-        pixels = np.frombuffer(data, np.uint8, offset=16).reshape(header[1:])
+        pixels = np.frombuffer(data, np.uint8, offset=16).reshape(shape)
         return [lambda a=a: Image.fromarray(a) for a in pixels[:count]], False
 
     return read
 
 
+def _unpacked(file: Path) -> bytes:
+    """Of a .gz: not more than an IDX file has."""
+    packed = io.BytesIO(read_bytes(file, DATA))
+    try:
+        with gzip.open(packed) as opened:
+            data = opened.read(DATA.most + 1)
+    except (OSError, EOFError, zlib.error):
+        raise UserError(f"{file}: damaged; fetch it again") from None
+    if len(data) > DATA.most:
+        raise UserError(f"{file}: holds more than {DATA.most} bytes; fetch it again")
+    return data
+
+
 def _cifar10(data_dir: Path, count: int) -> _Pictures:
     file = data_dir / "cifar-10-batches-py" / "test_batch"
-    if not file.is_file():
-        raise UserError(f"{file}: not there; give the folder that holds cifar-10-batches-py with "
-                        "--data-dir, or fetch it with train-fsvae --download")
-    data = file.read_bytes()
+    data = read_bytes(file, DATA, "give the folder that holds cifar-10-batches-py with --data-dir, "
+                      "or fetch it with train-fsvae --download")
     if hashlib.md5(data).hexdigest() != _CIFAR10_TEST_MD5:  # it is a pickle: only the known one
         raise UserError(f"{file}: not the published file (its md5 differs); fetch it again")
     pixels = pickle.loads(data, encoding="bytes")[b"data"].reshape(-1, 3, 32, 32)
@@ -107,10 +119,9 @@ def _cifar10(data_dir: Path, count: int) -> _Pictures:
 
 def _celeba(data_dir: Path, count: int) -> _Pictures:
     partition = data_dir / "celeba" / "list_eval_partition.txt"
-    if not partition.is_file():
-        raise UserError(f"{partition}: not there; give the folder that holds celeba/ "
-                        "(torchvision's layout) with --data-dir")
-    rows = (line.split() for line in partition.read_text().splitlines())
+    text = read_text(partition, LIST, "give the folder that holds celeba/ (torchvision's layout) "
+                     "with --data-dir")
+    rows = (line.split() for line in text.splitlines())
     names = [row[0] for row in rows if len(row) == 2 and row[1] == _CELEBA_TEST][:count]
     folder = data_dir / "celeba" / "img_align_celeba"
     return [lambda n=n: _crop(open_picture(folder / n), 148) for n in names], True

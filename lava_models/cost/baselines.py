@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs import load_mac, load_quantised_ann
+from hw_configs.reading import sha256_of
 from lava_models.cost.ann import (
     WEIGHT_BITS,
     AnnWork,
@@ -18,10 +19,10 @@ from lava_models.cost.ann import (
     work_of_network,
 )
 from lava_models.cost.energy import Interval
-from lava_models.cost.estimates import file_sha256, modelled
+from lava_models.cost.estimates import modelled
 from lava_models.cost.networks import describe_netx
 from lava_models.net.layers import Dense, Layer
-from lava_models.net.netfile import NetFile
+from lava_models.net.netfile import NetFile, origin_of
 from lava_models.net.netx import NetxFile
 from lava_models.net.pretrained import PRETRAINED_COST
 from lava_models.net.synapse import unroll
@@ -145,11 +146,7 @@ def break_even_text(dynamic_by_kind: list[dict], ann_j: dict, rate: float,
 def _shipped(net: NetFile, mode: str, path: Path) -> list[dict]:
     """Beside another network of MNIST: the FSVAE that comes with the package."""
     known = json.loads(PRETRAINED_COST.read_text("utf-8"))
-    try:
-        dataset = json.loads(net.provenance).get("dataset")
-    except (ValueError, AttributeError):
-        dataset = None
-    if dataset != known["dataset"] or file_sha256(path) == known["net_sha256"]:
+    if origin_of(net, "dataset") != known["dataset"] or sha256_of(path) == known["net_sha256"]:
         return []
     row = known[mode]
     return [{"name": known["name"], "multiply_accumulates": None,

@@ -8,8 +8,6 @@ its non-zero synapses, booked on the receiving layer at the timestep in which th
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError, replacing
+from hw_configs.reading import read_counts
 from lava_models.net.netfile import NetFile
 from lava_models.net.populations import Host, Population, TickNeurons
 from lava_models.net.program import IMAGES, Program, build_program
@@ -52,7 +51,11 @@ def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray]
 
     Arguments as in `count_run`. Returns int64 (P, n) per population, summed over the samples, from
     its own first wave on (`Population.phase`).
+
+    Raises:
+        UserError: counts of another network or mode.
     """
+    _check_counts(program, spikes, pixels)
     schedule = program.schedule
     beats = schedule.dilation * np.arange(schedule.ticks)  # the waves, relative to the first
 
@@ -69,6 +72,29 @@ def spikes_sent(program: Program, samples: int, spikes: Mapping[str, np.ndarray]
     for population in program.of(TickNeurons):
         sent[population.name] = waves(samples * population.kind.fires.astype(np.int64))
     return sent
+
+
+def _check_counts(program: Program, spikes: Mapping[str, np.ndarray], pixels: np.ndarray | None
+                  ) -> None:
+    """Raises:
+        UserError: a population is missing, unknown, or counted over other neurons or timesteps.
+    """
+    known = {p.name: p for p in program.populations}
+    hosts = {p.name for p in program.of(Host)}
+    ticks = {p.name for p in program.of(TickNeurons)}
+    for name, counted in spikes.items():
+        shape = (program.schedule.period, known[name].size) if name in known else None
+        if counted.shape != shape or counted.dtype.kind not in "iu" or counted.size and not (
+                0 <= counted.min() and counted.max() < 2**31):
+            raise UserError(f"counts of {name!a:.60}: {counted.dtype} of shape {counted.shape}, "
+                            + (f"expected whole numbers of shape {shape}" if shape else
+                               "which this network does not have") + "; run run-lava again")
+    missing = {c.source for c in program.connections} - spikes.keys() - hosts - ticks
+    if missing:
+        raise UserError(f"counts: {min(missing)} is missing; run run-lava again")
+    for name in hosts - spikes.keys():
+        if pixels is None or pixels.shape != (1, known[name].size) or pixels.dtype.kind not in "iu":
+            raise UserError(f"counts: of {name} there are none; run run-lava again")
 
 
 def count_run(net: NetFile, mode: str, samples: int, spikes: Mapping[str, np.ndarray],
@@ -117,11 +143,5 @@ def load_counts(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     Raises:
         UserError: no such file, or a damaged one.
     """
-    try:
-        with np.load(path) as file:
-            spikes = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run-lava writes it beside the images") from None
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({error}); run run-lava again") from None
+    spikes = read_counts(path, "run-lava writes it beside the images")
     return spikes, spikes.pop(IMAGES, None)

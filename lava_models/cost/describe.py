@@ -21,15 +21,15 @@ Someone who asks before training types one:
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import re
 from pathlib import Path
 
 import numpy as np
-import tomli
 
 from hw_configs.files import UserError
 from hw_configs.loader import build
+from hw_configs.reading import MOST_NEURONS, read_json, read_toml
 from lava_models.cost.description import FORMS, GATED_STATE_WORDS, KINDS, LayerDescription, Network
 from lava_models.net.latents import MOST_THINNING_BITS
 from lava_models.net.layers import Glif
@@ -45,14 +45,8 @@ def read_description(path: Path) -> Network:
     Raises:
         UserError: no such file, not TOML or JSON, a key unknown or wrong, layers that do not fit.
     """
-    try:
-        text = path.read_text("utf-8")
-        data = json.loads(text) if path.suffix == ".json" else tomli.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a network description (TOML or JSON) or "
-                        "a NetX file (.net)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable description: {error}") from None
+    read = read_json if path.suffix == ".json" else read_toml
+    data = read(path, "expected a network description (TOML or JSON) or a NetX file (.net)")
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a table with name and layers, got a list")
     data.pop("measured", None)  # of a published run; lava_models.cost.validation reads it
@@ -62,13 +56,15 @@ def read_description(path: Path) -> Network:
 
 
 def _check(network: Network, where: str) -> None:
+    if len(network.layers) > MOST_LAYERS:
+        raise UserError(f"{where}: {len(network.layers)} layers, expected at most {MOST_LAYERS}")
     seen: set[str] = set()
     later = {layer.name for layer in network.layers}
     for layer in network.layers:
         here = f"{where}: layers: {layer.name}"
         if layer.name in seen:
             raise UserError(f"{here}: occurs twice; names must differ")
-        seen.add(layer.name)
+        _check_extent(layer, here)
         if layer.kind not in KINDS:
             raise UserError(f"{here}: kind {layer.kind!r}, known are {', '.join(KINDS)}")
         if layer.form not in FORMS:
@@ -130,8 +126,48 @@ def _check(network: Network, where: str) -> None:
         shape = network.shape(layer.name)
         if not shape or min(shape) < 1 or len(shape) not in (1, 3):
             raise UserError(f"{here}: shape {list(shape)}, expected [neurons] or [C, H, W]")
+        if math.prod(shape) > MOST_NEURONS:
+            raise UserError(f"{here}: shape {list(shape)}, expected at most {MOST_NEURONS} neurons")
+        seen.add(layer.name)
     if not network.layers:
         raise UserError(f"{where}: no layers")
+    _check_ring(network, where)
+
+
+def _check_ring(network: Network, where: str) -> None:
+    """What is drawn is drawn from one ring of random bits, all of which is there."""
+    drawn = [la for la in network.layers if la.kind in ("selection", "random_bits")]
+    missing = [name for name in POPULATIONS if network.by_name.get(name, None) is None
+               or network.by_name[name].kind != "random_bits"]
+    if drawn and missing:
+        raise UserError(f"{where}: layers: {drawn[0].name}: is drawn from random bits, but "
+                        f"{missing[0]!r} is not there")
+    bits = {(la.latent * la.random_bits, la.held_bits): la.name for la in drawn}
+    if len(bits) > 1:
+        raise UserError(f"{where}: layers: {' and '.join(bits.values())} differ in latent times "
+                        "random_bits, or held_bits; one ring serves all")
+    for layer in network.layers:
+        held = [s for s in network.sources(layer) if network.by_name[s].kind == "random_bits"]
+        if layer.kind == "one_to_one" and held and network.by_name[held[0]].held_bits < 1:
+            raise UserError(f"{where}: layers: {layer.name}: holds random bits, but {held[0]} has "
+                            "no held_bits")
+
+
+MOST_LAYERS, MOST_EXTENT = 2**10, 2**16
+"""Of a description, and of whatever counts a layer's channels, steps or bits."""
+MOST_SILENCERS = 64
+"""One per tick of the lag."""
+
+
+def _check_extent(layer: LayerDescription, where: str) -> None:
+    """Numbers that nothing real has would be summed over for ever."""
+    for key, value in vars(layer).items():
+        for n in value if isinstance(value, tuple) else (value,):
+            most = {"shape": MOST_NEURONS, "silencers": MOST_SILENCERS}.get(key, MOST_EXTENT)
+            if type(n) is int and not 0 <= n <= most:
+                raise UserError(f"{where}: {key}: got {n}, expected 0 to {most}")
+    if layer.published and not all(0 <= n <= MOST_NEURONS for n in layer.published.values()):
+        raise UserError(f"{where}: published: expected numbers of 0 to {MOST_NEURONS}")
 
 
 def describe(net: NetFile, mode: str, form: str = "unrolled", name: str = "model.net") -> Network:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -291,8 +290,3 @@ def _of_chip(measured: dict | None, name: str) -> dict:
 def modelled(value: Interval) -> dict:
     """An interval as a record's entry."""
     return {**value.as_dict(), "basis": "modelled"}
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

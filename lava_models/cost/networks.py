@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import h5py
-
 from hw_configs.files import UserError
+from hw_configs.reading import NETWORK, check_input
 from lava_models.cost.describe import describe, read_description
 from lava_models.cost.description import LayerDescription, Network
-from lava_models.net.fields import check_heaps
 from lava_models.net.hdf5 import read_net, says_model_net
+from lava_models.net.hdf5_input import is_hdf5, open_hdf5
 from lava_models.net.netx import NetxFile, NetxOptions, read_netx
 from lava_models.net.netx_layers import ConvSynapses, NetxLayer
 
@@ -38,9 +37,7 @@ def read_network(path: Path, mode: str, compiler: str | None = None,
 def _read(path: Path, mode: str, options: NetxOptions | None) -> Network:
     if path.suffix in (".toml", ".json"):
         return read_description(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a description (.toml, .json) or a NetX "
-                        "file")
+    check_input(path, NETWORK, "expected a description (.toml, .json) or a NetX file")
     if is_model_net(path):
         return describe(read_net(path), mode, name=path.name)
     return describe_netx(read_netx(path, options))
@@ -48,14 +45,10 @@ def _read(path: Path, mode: str, options: NetxOptions | None) -> Network:
 
 def is_model_net(path: Path) -> bool:
     """Whether a file is a model.net of this project."""
-    if not h5py.is_hdf5(path):
+    if not is_hdf5(path):
         return False
-    try:
-        check_heaps(path)
-        with h5py.File(path, "r") as file:
-            return says_model_net(file)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable NetX file: {error}") from None
+    with open_hdf5(path, "NetX file") as file:
+        return says_model_net(file)
 
 
 def describe_netx(net: NetxFile) -> Network:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hw_configs.files import STOPPING, UserError
+from hw_configs.files import STOPPING, UserError, is_running
 
 CHANNEL_SLOTS = 2
 """Messages a channel between two processes holds. Processes run in step, so that more (Lava's
@@ -41,20 +41,11 @@ def workspace() -> Iterator[Path]:
     are removed first."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
         maker = folder.name.removeprefix(FOLDERS).split("-")[0]
-        if maker.isdecimal() and not _runs(int(maker)) and folder.owner() == Path.home().owner():
+        mine = folder.owner() == Path.home().owner()
+        if mine and maker.isdecimal() and not is_running(int(maker)):
             shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{FOLDERS}{os.getpid()}-") as folder:
         yield Path(folder)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # another user's
-    return True
 
 
 def start(process, config) -> None:

@@ -5,7 +5,7 @@
 - synapse: unroll, subpixel, shared_kernel, split_bias, split_exponents, selection_synapses
 - ring: Ring, POPULATIONS, ring_synapses, random_bits, spare_bits
 - schedule: Schedule, make_schedule, dilate_decay
-- netfile: NetFile, PoissonLatents, RateLatents, HostLayer, PARTS, MODES
+- netfile: NetFile, PoissonLatents, RateLatents, HostLayer, origin_of, PARTS, MODES
 - populations: Population, Connection, Host, Neurons, Draw, Relays, Gates, Latches, RingNeurons
 - program: Program, build_program, schedule_for
 - netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights
@@ -15,7 +15,8 @@
 - nir_export: write_nir, LEFT_OUT
 - netx_input: NetxInput, read_input
 - netx_program: build_netx_program
-- fields: Field, Reader, check_heaps
+- hdf5_input: open_hdf5, is_hdf5, entry_of, values_of, check_heaps
+- fields: Field, Reader
 - hdf5: read_net, write_net, says_model_net, content_sha256
 - pretrained: BEST, NETWORKS, PRETRAINED, PRETRAINED_COST
 """

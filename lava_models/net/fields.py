@@ -11,19 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import h5py
 import numpy as np
 
 from hw_configs.files import UserError
+from lava_models.net.hdf5_input import FILTERS
 
 MOST_BYTES = 512 * 2**20
 """What the entries of a file may declare together; a network of the presets takes about 10 MB."""
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-_HEAP, _HEAP_HEADER = b"GCOL\x01\0\0\0", 16
-"""How a collection of texts of any length begins; bytes before its entries, and of each."""
 _WORDS = {"i": "integers", "f": "floating-point numbers", "b": "true or false", "S": "text"}
 _WHAT = {h5py.h5g.GroupID: "group", h5py.h5d.DatasetID: "dataset"}
 Object = TypeVar("Object", h5py.h5g.GroupID, h5py.h5d.DatasetID)
@@ -246,7 +243,7 @@ class Reader:
         filters = {layout.get_filter(i)[0] for i in range(layout.get_nfilters())}
         if layout.get_external_count() or layout.get_layout() == h5py.h5d.VIRTUAL:
             self.refuse(f"{name} lies in another file")
-        if not filters <= _FILTERS:
+        if not filters <= FILTERS:
             self.refuse(f"{name} is packed by a filter other than gzip")
         return math.prod(layout.get_chunk()) if layout.get_layout() == h5py.h5d.CHUNKED else 0
 
@@ -254,26 +251,3 @@ class Reader:
 def attribute(name: str) -> str:
     """What an attribute is called in values and refusals."""
     return f"attribute '{name}'"
-
-
-def check_heaps(path: Path) -> None:
-    """See that every collection of texts in an HDF5 file comes to an end: over one with an entry of
-    no size, HDF5 goes round for ever (its format specification, III.E, global heap).
-
-    Raises:
-        OSError: as h5py does of other damage.
-    """
-    data = path.read_bytes()
-    at = data.find(_HEAP)
-    while at >= 0:
-        end = at + int.from_bytes(data[at + 8:at + 16], "little")
-        entry = at + _HEAP_HEADER
-        while entry + _HEAP_HEADER <= end:
-            index = int.from_bytes(data[entry:entry + 2], "little")
-            size = int.from_bytes(data[entry + 8:entry + 16], "little")
-            # What is free counts its own header.
-            size = _HEAP_HEADER + -(-size // 8) * 8 if index else size
-            if size < _HEAP_HEADER or entry + size > end or end > len(data):
-                raise OSError("a collection of texts is damaged")
-            entry += size
-        at = data.find(_HEAP, at + 1)

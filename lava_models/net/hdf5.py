@@ -28,7 +28,8 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError, replacing
-from lava_models.net.fields import Field, Reader, attribute, check_heaps
+from lava_models.net.fields import Field, Reader, attribute
+from lava_models.net.hdf5_input import open_hdf5
 from lava_models.net.layers import Conv, ConvT, Dense, Glif, Layer, Lif, Neuron
 from lava_models.net.netfile import PARTS, HostLayer, NetFile, PoissonLatents, RateLatents
 
@@ -229,16 +230,9 @@ def read_net(path: Path) -> NetFile:
             file's hash is of.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; export-netx writes one from a model.pt")
-    try:
-        check_heaps(path)
-        with h5py.File(path, "r") as file:
-            values = _read(Reader(file, str(path)))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError):
-        # h5py's ways to say that bytes are damaged
-        raise UserError(f"{path}: not a readable HDF5 file (damaged, cut short, or another "
-                        "format); export it again with export-netx") from None
+    with open_hdf5(path, "HDF5 file", "export-netx writes one from a model.pt",
+                   "export it again with export-netx") as file:
+        values = _read(Reader(file, str(path)))
     signed = values.pop(attribute("sha256"), None)
     try:
         net = _network(values)

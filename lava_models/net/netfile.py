@@ -5,6 +5,7 @@ Its layers: lava_models.net.layers. The file itself: lava_models.net.hdf5.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from hw_configs import Chip, load_chip
 from hw_configs.files import UserError
+from hw_configs.reading import MOST_NEURONS, MOST_TICKS
 from lava_models.net.latents import MOST_THINNING_BITS, Clipped, DrawRule, Selection, Thinning
 from lava_models.net.layers import (
     MEMORYLESS,
@@ -151,6 +153,16 @@ class NetFile:
                 yield f"{part}.{i}", layer
 
 
+def origin_of(net: NetFile, key: str) -> str | None:
+    """What a file's provenance says under a name, if that is a text."""
+    try:
+        said = json.loads(net.provenance)
+    except (ValueError, RecursionError):
+        return None
+    found = said.get(key) if isinstance(said, dict) else None
+    return found if isinstance(found, str) else None
+
+
 # --- what a file must satisfy -----------------------------------------------------------------
 
 
@@ -168,6 +180,9 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
 
     need(len(net.image_shape) == 3 and min(net.image_shape) >= 1,
          f"image_shape {net.image_shape}: expected (channels, height, width)")
+    need(net.ticks <= MOST_TICKS, f"ticks = {net.ticks}: expected at most {MOST_TICKS}")
+    need(math.prod(net.image_shape) <= MOST_NEURONS,
+         f"image_shape {net.image_shape}: expected at most {MOST_NEURONS} pixels")
     fed_back = net.poisson is None and net.rate is None
     for name in ("ticks", "latent", *(("lag",) if fed_back else ())):
         need(getattr(net, name) >= 1, f"{name} = {getattr(net, name)}: expected at least 1")
@@ -206,6 +221,8 @@ def check(net: NetFile, chip: Chip | None = None) -> None:
                  f"{name} ({layer.type}): takes {math.prod(layer.input_shape)} inputs, "
                  f"gets {size}")
             size = math.prod(layer.shape)
+            need(size <= MOST_NEURONS, f"{name} ({layer.type}): {layer.shape} are more than "
+                 f"{MOST_NEURONS} neurons")
             readout = part == "decoder" and layer is layers[-1] or summed
             need(layer.neuron.spiking != readout, f"{name} ({layer.type}): "
                  + (f"the last {part} layer is read and must not spike" if readout

@@ -20,7 +20,8 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
-from lava_models.net.fields import MOST_BYTES, check_heaps
+from hw_configs.reading import MOST_NEURONS
+from lava_models.net.hdf5_input import LFS, entry_of, open_hdf5, values_of
 from lava_models.net.netx_layers import (
     DECAY_ONE,
     ConvSynapses,
@@ -37,12 +38,9 @@ from lava_models.net.netx_layers import (
     stock_weights,
 )
 
-LFS = b"version https://git-lfs"
 MOST_DELAY = 62
 MISSING_NEURON = Cuba(current_decay=0, voltage_decay=DECAY_ONE, threshold=1 << 17)
 """Of a dense layer without one; NetX's default."""
-MOST_NEURONS = 2**26
-"""Of a layer; what a file declares is no more than a machine could run."""
 BIAS_MAX = 2**15 - 1
 """Of Lava's process; a chip's biases have 13 bits."""
 
@@ -96,12 +94,10 @@ def is_netx(path: Path) -> bool:
     with open(path, "rb") as file:
         if file.read(len(LFS)) == LFS:
             return True
-    if not h5py.is_hdf5(path):
-        return False
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "NetX file") as file:
             return "layer" in file
-    except (OSError, KeyError, RuntimeError):  # damaged: whoever reads it says so
+    except UserError:  # damaged, or none: whoever reads it says so
         return False
 
 
@@ -112,22 +108,11 @@ def read_netx(path: Path, options: NetxOptions | None = None) -> NetxFile:
         UserError: no such file, a git-lfs pointer, damaged, or with something that stock NetX does
             not load; names layer, type and field.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a NetX file")
-    with open(path, "rb") as file:
-        if file.read(len(LFS)) == LFS:
-            raise UserError(f"{path}: a git-lfs pointer, not the network itself; fetch it with "
-                            "git lfs pull")
-    try:
-        check_heaps(path)
-        with h5py.File(path, "r") as file:
-            _stay(file, "layer", f"{path}: /layer")
-            if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
-                raise UserError(f"{path}: has no layers in /layer; expected a NetX file")
-            return _Reader(file["layer"], path, options or NetxOptions()).read()
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        # h5py's and numpy's ways to say that bytes are damaged
-        raise UserError(f"{path}: not a readable NetX file: {error}") from None
+    with open_hdf5(path, "NetX file") as file:
+        layers = entry_of(file, "layer")
+        if not isinstance(layers, h5py.Group) or not len(layers):
+            raise UserError(f"{path}: has no layers in /layer; expected a NetX file")
+        return _Reader(layers, path, options or NetxOptions()).read()
 
 
 class _Reader:
@@ -359,13 +344,14 @@ class _Entry:
         self.name = f"layer.{number}"
         self.type = "?"
         self.notes: list[str] = []
-        if str(number) not in group:
+        try:
+            entry = entry_of(group, str(number))
+        except ValueError as error:
+            raise UserError(f"{path}: /layer/{number} {error}") from None
+        if not isinstance(entry, h5py.Group):
             raise UserError(f"{path}: /layer/{number} is missing; {len(group)} layers were "
                             "expected to be numbered from 0")
-        _stay(group, str(number), f"{path}: /layer/{number}")
-        self.group = group[str(number)]
-        if not isinstance(self.group, h5py.Group):
-            raise UserError(f"{path}: /layer/{number} is no group; expected a layer's fields")
+        self.group = entry
         self.type = self.text("type")
 
     def error(self, field: str, what: str) -> UserError:
@@ -378,18 +364,13 @@ class _Entry:
         return field in self.group
 
     def _value(self, field: str) -> np.ndarray:
-        """What a field holds; nothing of it is read that lies elsewhere or is too large."""
-        where = f"{self.path}: /layer/{self.number} ({self.type}): {field}:"
-        _stay(self.group, field, where)
-        if field not in self.group or not isinstance(self.group[field], h5py.Dataset):
-            raise self.error(field, "is missing")
-        item = self.group[field]
-        if item.external or item.is_virtual:
-            raise UserError(f"{where} lies in another file")
-        numbers = max(item.size or 0, math.prod(item.chunks or ()))
-        if numbers * item.dtype.itemsize > MOST_BYTES:
-            raise self.error(field, f"of shape {item.shape} declares more than {MOST_BYTES} bytes")
-        return np.asarray(item[()])
+        try:
+            found = entry_of(self.group, field)
+            if not isinstance(found, h5py.Dataset):
+                raise self.error(field, "is missing")
+            return values_of(found)
+        except ValueError as error:
+            raise self.error(field, str(error)) from None
 
     def text(self, field: str) -> str:
         value = np.ravel(self._value(field))
@@ -408,8 +389,9 @@ class _Entry:
     def whole(self, field: str) -> np.ndarray:
         """Cut to whole numbers, int64, as NetX does."""
         value = self.array(field)
-        if np.abs(value.astype(np.float64)).max() >= 2**31:
-            raise self.error(field, f"reaches {np.abs(value.astype(np.float64)).max():g}")
+        reach = max(-float(value.min()), float(value.max()))
+        if reach >= 2**31:
+            raise self.error(field, f"reaches {reach:g}, expected less than 2^31")
         whole = value.astype(np.int64)
         if not np.array_equal(whole, value):
             self.note(field, "holds fractions, which stock NetX cuts to whole numbers")
@@ -430,7 +412,7 @@ class _Entry:
         value = self.array(field)
         if value.size != 1:
             raise self.error(field, f"has shape {value.shape}, expected one number")
-        return value.item()
+        return float(value.item())
 
     def whole_at(self, field: str, default: int | None = None) -> int:
         """One whole number; a chip's registers hold nothing else."""
@@ -457,21 +439,8 @@ class _Entry:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        value = self._axes("shape")
-        if value.min() < 1 or value.size > 3:
-            raise self.error("shape", f"{value.tolist()}, expected (n) or (channel, y, x)")
-        if math.prod(value.tolist()) > MOST_NEURONS:
-            raise self.error("shape", f"{value.tolist()} are more than {MOST_NEURONS} neurons")
-        return tuple(map(int, value))
-
-
-def _stay(group: h5py.Group, name: str, where: str) -> None:
-    """Raises:
-        UserError: on the way to `name` is a link that leaves the file; `where` begins the line.
-    """
-    for part in name.split("/"):
-        if isinstance(group.get(part, getlink=True), h5py.ExternalLink):
-            raise UserError(f"{where} is a link to another file")
-        group = group.get(part)
-        if not isinstance(group, h5py.Group):
-            return
+        value = tuple(self._axes("shape")[:4].tolist())
+        if min(value) < 1 or len(value) > 3 or math.prod(value) > MOST_NEURONS:
+            raise self.error("shape", f"{list(value)}, expected (n) or (channel, y, x), of at most "
+                             f"{MOST_NEURONS} neurons")
+        return value

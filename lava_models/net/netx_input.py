@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError
+from hw_configs.reading import map_array
 from lava_models.net.netx import NetxFile
 from lava_models.net.netx_layers import Cuba
 
@@ -48,14 +49,7 @@ def read_input(path: Path, net: NetxFile, samples: int | None, timesteps: int, p
     Raises:
         UserError: no such file, or an array that the network does not take; says which it does.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a .npy array") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy array: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: holds several arrays (.npz); expected one, as .npy")
+    array = map_array(path, "expected a .npy array")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
         raise UserError(f"{path}: holds {array.dtype}, expected numbers")
     constant = net.enters_neurons and isinstance(net.layers[0].neuron, Cuba)

@@ -23,7 +23,8 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
-from lava_models.net.fields import check_heaps
+from hw_configs.reading import MOST_NEURONS
+from lava_models.net.hdf5_input import entry_of, open_hdf5, values_of
 from lava_models.net.netx_layers import DECAY_ONE, ConvSynapses
 from lava_models.net.netx_write import Entry
 
@@ -31,6 +32,8 @@ TIMESTEP = 1e-4
 """Seconds; what snnTorch and others take where nothing is said."""
 NEURONS = ("LIF", "CubaLIF", "IF", "LI", "CubaLI", "I")
 LINEAR = ("Affine", "Linear", "Conv2d", "SumPool2d", "Flatten")
+MOST_EXTENT = 2**15
+"""Of strides, paddings, dilations and kernels."""
 WEIGHT_MAX, BIAS_MAX, THRESHOLD_MAX = 254, 4095, 131071
 SAME = 1e-6
 """Relative difference up to which parameters are one for a layer."""
@@ -68,16 +71,11 @@ def read_nir(path: Path, timestep: float = TIMESTEP) -> tuple[list[Entry], list[
     Raises:
         UserError: no NIR file, no chain, or what NetX cannot say; names node, type and field.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a NIR graph")
-    try:
-        check_heaps(path)
-        with h5py.File(path, "r") as file:
-            if "node" not in file or "nodes" not in file["node"]:
-                raise UserError(f"{path}: has no graph at /node; expected a NIR file")
-            return _Reader(file["node"], path, timestep).read()
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable NIR file: {error}") from None
+    with open_hdf5(path, "NIR file") as file:
+        graph, nodes = entry_of(file, "node"), entry_of(file, "node/nodes")
+        if not isinstance(nodes, h5py.Group):
+            raise UserError(f"{path}: has no graph at /node; expected a NIR file")
+        return _Reader(graph, path, timestep).read()
 
 
 class _Node:
@@ -85,18 +83,32 @@ class _Node:
 
     def __init__(self, group: h5py.Group, name: str, path: Path) -> None:
         self.group, self.name, self.path = group, name, path
-        self.type = group["type"][()].decode("utf8", "replace")
+        self.type = "?"
+        self.type = self.text("type") or "?"
 
     def error(self, field_name: str, what: str) -> UserError:
         return UserError(f"{self.path}: {self.name} ({self.type}): {field_name}: {what}")
 
     def array(self, name: str) -> np.ndarray:
-        if name not in self.group:
-            raise self.error(name, "is missing")
-        value = np.asarray(self.group[name][()])
+        value = self._values(name)
         if not np.issubdtype(value.dtype, np.number) or not np.isfinite(value).all():
             raise self.error(name, f"holds {value.dtype}, expected finite numbers")
         return value.astype(np.float64)
+
+    def _values(self, name: str) -> np.ndarray:
+        try:
+            found = entry_of(self.group, name)
+            if not isinstance(found, h5py.Dataset):
+                raise self.error(name, "is missing")
+            return values_of(found)
+        except ValueError as error:
+            raise self.error(name, str(error)) from None
+
+    def text(self, name: str) -> str | None:
+        """An entry that is one text; None where it is something else."""
+        value = self._values(name)
+        one = value.item() if value.size == 1 else None
+        return _text(one) if isinstance(one, (bytes, str)) else None
 
     def one(self, name: str) -> float:
         """A parameter that a LIF layer of a chip has once."""
@@ -107,15 +119,35 @@ class _Node:
         return float(value.flat[0])
 
     def pair(self, name: str) -> tuple[int, int]:
-        value = np.ravel(self.array(name)).astype(int)
+        value = np.ravel(self.array(name))
+        if value.size not in (1, 2) or not (0 <= value).all() or not (value <= MOST_EXTENT).all():
+            raise self.error(name, f"{value[:3].tolist()}, expected (y, x) of 0 to {MOST_EXTENT}")
         return int(value[0]), int(value[-1])
+
+
+def _group(group: h5py.Group, name: str) -> h5py.Group:
+    found = entry_of(group, name)
+    if not isinstance(found, h5py.Group):
+        raise ValueError(f"{name} is no group")
+    return found
+
+
+def _text(value: object) -> str:
+    return value.decode("utf8", "replace") if isinstance(value, bytes) else str(value)
 
 
 class _Reader:
     def __init__(self, graph: h5py.Group, path: Path, timestep: float) -> None:
         self.path, self.dt = path, timestep
-        self.nodes = {name: _Node(group, name, path) for name, group in graph["nodes"].items()}
-        self.edges = [tuple(end.decode("utf8") for end in edge) for edge in graph["edges"][()]]
+        nodes = entry_of(graph, "nodes")
+        self.nodes = {name: _Node(_group(nodes, name), name, path) for name in nodes}
+        found = entry_of(graph, "edges")
+        if not isinstance(found, h5py.Dataset):
+            raise UserError(f"{path}: edges: is missing")
+        edges = values_of(found)
+        if edges.ndim != 2 or edges.shape[1] != 2:
+            raise UserError(f"{path}: edges: have shape {edges.shape}, expected (n, 2)")
+        self.edges = [tuple(map(_text, edge)) for edge in edges.tolist()]
         self.shape: tuple[int, ...] = ()
         self.entries: list[Entry] = []
         self.rounded: list[Imported] = []
@@ -124,9 +156,11 @@ class _Reader:
         pending: list[_Node] = []
         for node in self._chain():
             if node.type == "Input":
-                self.shape = tuple(np.ravel(node.array("shape")).astype(int).tolist())
-                if len(self.shape) not in (1, 3):
-                    raise node.error("shape", f"{self.shape}, expected (n) or (channel, y, x)")
+                shape = np.ravel(node.array("shape"))[:4].tolist()
+                if len(shape) not in (1, 3) or min(shape) < 1 or math.prod(shape) > MOST_NEURONS:
+                    raise node.error("shape", f"{shape}, expected (n) or (channel, y, x), of at "
+                                     f"most {MOST_NEURONS} neurons")
+                self.shape = tuple(map(int, shape))
                 self.entries.append({"type": "input", "shape": self.shape})
             elif node.type in LINEAR:
                 pending.append(node)
@@ -223,10 +257,10 @@ class _Reader:
     def _conv2d(self, node: _Node, linear: _Linear) -> None:
         if linear.kernel is not None or linear.matrix is not None or len(self.shape) != 3:
             raise node.error("type", f"gets {self.shape}, or no neurons between two linear nodes")
-        weight, groups = node.array("weight"), int(node.array("groups"))
-        if weight.ndim != 4 or weight.shape[1] * groups != self.shape[0]:
+        weight, groups = node.array("weight"), int(node.one("groups"))
+        if groups < 1 or weight.ndim != 4 or weight.shape[1] * groups != self.shape[0]:
             raise node.error("weight", f"has shape {weight.shape}, expected (out, "
-                             f"{self.shape[0] // groups}, y, x)")
+                             f"{self.shape[0]} / groups = {groups}, y, x)")
         padding, dilation = self._padding(node, weight.shape[2:]), node.pair("dilation")
         stride = node.pair("stride")
         for pool in reversed(linear.pools):
@@ -241,14 +275,14 @@ class _Reader:
         linear.bias = bias
 
     def _padding(self, node: _Node, kernel: tuple[int, int]) -> tuple[int, int]:
-        value = node.group["padding"][()]
-        if isinstance(value, bytes):
-            if value == b"valid":
+        value = node.text("padding")
+        if value is not None:
+            if value == "valid":
                 return 0, 0
-            if value == b"same" and all(k % 2 for k in kernel):
+            if value == "same" and all(k % 2 for k in kernel):
                 d = node.pair("dilation")
                 return tuple(n * (k // 2) for n, k in zip(d, kernel))
-            raise node.error("padding", f"{value.decode()!r} with a kernel of {kernel}")
+            raise node.error("padding", f"{value!r} with a kernel of {kernel}")
         return node.pair("padding")
 
     def _sumpool2d(self, node: _Node, linear: _Linear) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError
+from hw_configs.reading import map_array
 from lava_models.cost.baselines import netx_baselines
 from lava_models.cost.counts import count_program, load_counts
 from lava_models.cost.estimates import Cost, Hardware
@@ -123,9 +124,9 @@ def _rerun(record: dict, files: Files, net: NetxFile, program: Program) -> Itera
     run = run_samples(net, program, inputs, graph="reference", lanes=1)
     for name, made in ((OUTPUTS, run.messages), (READOUT, readout_of(net, run)[0])):
         try:
-            stored = np.load(file_of(files.folder, name), mmap_mode="r")
-        except (OSError, ValueError) as error:
-            yield Finding(name, DIFFERS, f"not readable ({error})")
+            stored = map_array(file_of(files.folder, name))
+        except UserError as error:
+            yield Finding(name, DIFFERS, str(error))
             continue
         same = len(stored) == samples and np.array_equal(stored[:count], made)
         yield Finding(name, SAME if same else DIFFERS, f"the reference again, {count} of {samples} "
@@ -137,8 +138,9 @@ def _rerun(record: dict, files: Files, net: NetxFile, program: Program) -> Itera
         yield Finding("messages", DIFFERS if wrong else SAME, "the reference has other counts in "
                       f"{wrong[0]}" if wrong else f"the reference again, all {count} samples")
     try:
-        messages, readout = (np.load(file_of(files.folder, name)) for name in (OUTPUTS, READOUT))
-    except (OSError, ValueError):
-        return  # said above
+        messages, readout = (map_array(file_of(files.folder, name)) for name in (OUTPUTS, READOUT))
+    except UserError as error:
+        yield Finding("output", DIFFERS, str(error))
+        return
     yield compared("output", "quality", record["quality"], netx_quality(messages, readout),
                    f"from {OUTPUTS} and {READOUT}")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hw_configs.reading import sha256_of
 from lava_models.cost.baselines import netx_baselines
 from lava_models.cost.counts import count_program, save_counts
-from lava_models.cost.estimates import Cost, Hardware, cost_of_program, file_sha256
+from lava_models.cost.estimates import Cost, Hardware, cost_of_program
 from lava_models.cost.networks import describe_netx
 from lava_models.cost.tables import write_tables
 from lava_models.graph.netx_run import NetxRun
@@ -117,9 +118,9 @@ def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program:
         write_tables(cost, folder / "report")
         record = build_report(
             run=identity(arguments, 0), inputs={
-                "net": str(net_path), "net_sha256": file_sha256(net_path), "dataset": None,
+                "net": str(net_path), "net_sha256": sha256_of(net_path), "dataset": None,
                 "images_sha256": None, "counts": COUNTS,
-                "counts_sha256": file_sha256(folder / COUNTS),
+                "counts_sha256": sha256_of(folder / COUNTS),
                 "netx": {**done.inputs, "options": asdict(net.options)}},
             target=done.target, mode=MODE, samples=samples, first=0, schedule=program.schedule,
             readout=program.readout.phase, steps=run.steps, wall_s=done.wall_s,
@@ -129,7 +130,7 @@ def save_netx_run(done: NetxFinished, *, net: NetxFile, net_path: Path, program:
             measured=done.measured,
             quality=netx_quality(run.messages, readout), check=done.check,
             pictures=[RASTER, OUTPUT],
-            outputs={name: file_sha256(folder / name)
+            outputs={name: sha256_of(folder / name)
                      for name in (OUTPUTS, READOUT, RASTER, OUTPUT)})
         write_report(record, folder / "report")
     console.print(to_terminal(record))

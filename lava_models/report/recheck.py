@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from hw_configs.files import UserError
+from hw_configs.reading import PAGE, map_array, read_bytes, sha256_of
 from lava_models.cost.baselines import baseline_section
 from lava_models.cost.counts import count_run, load_counts, pixels_used
-from lava_models.cost.estimates import Hardware, cost_of_run, file_sha256
+from lava_models.cost.estimates import Hardware, cost_of_run
 from lava_models.graph.compare import Comparison, sent_by
 from lava_models.net.hdf5 import read_net
 from lava_models.net.netfile import NetFile
@@ -180,7 +181,7 @@ def hash_finding(item: str, file: Path, wanted: str) -> Finding:
     """Whether a file is the one that a record was made with."""
     if not file.is_file():
         return Finding(item, DIFFERS, f"{file} is not there")
-    if file_sha256(file) != wanted:
+    if sha256_of(file) != wanted:
         return Finding(item, DIFFERS, f"{file} is not the file of this run (SHA-256 differs)")
     return Finding(item, SAME, "SHA-256")
 
@@ -188,7 +189,7 @@ def hash_finding(item: str, file: Path, wanted: str) -> Finding:
 def _page(file: Path, text: str) -> Finding:
     if not file.is_file():
         return Finding(file.name, DIFFERS, f"{file} is not there; energy-report RUN writes it")
-    if file.read_bytes() != text.encode():
+    if read_bytes(file, PAGE) != text.encode():
         return Finding(file.name, DIFFERS, "is not what this release makes of the record; "
                                            "energy-report RUN writes it again")
     return Finding(file.name, SAME, "rendered again from the record")
@@ -298,9 +299,9 @@ def _decoded(record: dict, folder: Path, net: NetFile) -> tuple[np.ndarray | Non
     if IMAGES not in record["outputs"]:
         return None, Finding("number of images", DIFFERS, f"outputs: {IMAGES} is not among them")
     try:
-        decoded = np.load(file_of(folder, IMAGES), mmap_mode="r")
-    except (OSError, ValueError) as error:
-        return None, Finding("number of images", DIFFERS, f"{IMAGES}: not readable ({error})")
+        decoded = map_array(file_of(folder, IMAGES))
+    except UserError as error:
+        return None, Finding("number of images", DIFFERS, str(error))
     if decoded.shape != wanted or decoded.dtype != np.float32:
         return None, Finding("number of images", DIFFERS, f"{IMAGES} holds {decoded.dtype} "
                              f"{decoded.shape}, the record speaks of float32 {wanted}")

@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from hw_configs.files import UserError, replacing
+from hw_configs.reading import read_json
 from lava_models.cost.counts import LayerCount
 from lava_models.cost.energy import KINDS
 from lava_models.cost.estimates import Cost, energy_section, fit_section_of, time_section
@@ -196,13 +197,8 @@ def read_report(path: Path) -> dict:
     Raises:
         UserError: no such file, no JSON, or not a valid record.
     """
-    try:
-        record = json.loads(path.read_text("utf-8"), parse_constant=_no_number,
-                            parse_float=_finite, parse_int=_whole, object_pairs_hook=_once)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run-lava writes one") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{path}: not a readable report: {error}") from None
+    record = read_json(path, "run-lava writes one", "report", parse_constant=_no_number,
+                       parse_float=_finite, parse_int=_whole, object_pairs_hook=_once)
     if not isinstance(record, dict):
         raise UserError(f"{path}: not a report; expected one that run-lava wrote")
     validate_report(record, str(path))

@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hw_configs.reading import PICTURE, read_bytes
 from lava_models.report.file_names import file_of
 from lava_models.report.rows import (
     LAYER_COLUMNS,
@@ -122,7 +123,7 @@ def to_html(record: dict, folder: Path) -> str:
     template = environment.from_string(
         (resources.files("lava_models.report") / "templates" / "report.html").read_text("utf-8"))
     files = [file_of(folder, name) for name in record["pictures"]]
-    pictures = [(file.name, base64.b64encode(file.read_bytes()).decode())
+    pictures = [(file.name, base64.b64encode(read_bytes(file, PICTURE)).decode())
                 for file in files if file.is_file()]
     return template.render(
         r=record, verdict=verdict(record), facts=facts(record), pictures=pictures,

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_configs.files import UserError, replacing
+from hw_configs.files import UserError, replacing, temporary_beside
+from hw_configs.reading import sha256_of
 from lava_models.cost.baselines import baseline_section, host_work
 from lava_models.cost.counts import count_run, pixels_used, save_counts
-from lava_models.cost.estimates import Hardware, cost_of_run, file_sha256
+from lava_models.cost.estimates import Hardware, cost_of_run
 from lava_models.cost.tables import TABLES, write_tables
 from lava_models.net.netfile import NetFile
 from lava_models.net.program import build_program
@@ -83,9 +84,9 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
         write_tables(cost, folder / "report")
         record = build_report(
             run=identity(arguments, seed), inputs={
-                "net": str(net_path), "net_sha256": file_sha256(net_path), "dataset": dataset,
+                "net": str(net_path), "net_sha256": sha256_of(net_path), "dataset": dataset,
                 "images_sha256": None if run.images is None else pixels_sha256(run.images),
-                "counts": COUNTS, "counts_sha256": file_sha256(folder / COUNTS)},
+                "counts": COUNTS, "counts_sha256": sha256_of(folder / COUNTS)},
             target=run.target, mode=mode, samples=samples, first=run.first,
             schedule=program.schedule, readout=program.readout.phase, steps=run.steps,
             wall_s=run.wall_s,
@@ -94,7 +95,7 @@ def save_run(run: Finished, *, net: NetFile, net_path: Path, mode: str, seed: in
             baselines=baseline_section(net, mode, samples, run.cpu, net_path),
             host=host_work(net, mode), measured=run.measured,
             quality=quality(run.images, decoded), check=run.check, pictures=list(PICTURES),
-            outputs={name: file_sha256(folder / name) for name in (IMAGES, *PICTURES)})
+            outputs={name: sha256_of(folder / name) for name in (IMAGES, *PICTURES)})
         write_report(record, folder / "report")
     console.print(to_terminal(record))
     console.print(f"pictures: {out / PICTURES[0]} {out / PICTURES[1]}   images: {out / IMAGES}   "
@@ -113,7 +114,7 @@ def result_set(out: Path) -> Iterator[Path]:
     Raises:
         UserError: `out` cannot be written.
     """
-    staged = out / f".results.{os.getpid()}.tmp"
+    staged = temporary_beside(out / "results")
     try:
         staged.mkdir(parents=True)
         yield staged

@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
-from hw_configs.files import UserError, check_replaceable, replacing, run_command
+from hw_configs.files import (
+    UserError,
+    check_replaceable,
+    replacing,
+    run_command,
+    temporary_beside,
+)
 
 
 def test_a_file_or_nothing_is_replaced(tmp_path):
@@ -42,6 +49,29 @@ def test_what_is_no_file_is_not_written_over(tmp_path, what):
     with pytest.raises(UserError, match="thing: is no file"), replacing(path):
         pytest.fail("work was done")
     assert path.lstat() == before
+
+
+def test_what_a_dead_process_left_is_removed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for name in (f".a.txt.{dead.pid}.tmp", f"..a.txt.{dead.pid}.unproven.{dead.pid}.tmp",
+                 f".a.txt.{os.getppid()}.tmp", f".b.txt.{dead.pid}.tmp", ".a.txt.x.tmp"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".results.{dead.pid}.tmp").mkdir()
+    assert temporary_beside(tmp_path / "a.txt").name == f".a.txt.{os.getpid()}.tmp"
+    temporary_beside(tmp_path / "results")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([
+        f".a.txt.{os.getppid()}.tmp", f".b.txt.{dead.pid}.tmp", ".a.txt.x.tmp"])
+
+
+def test_an_error_is_one_line_whatever_it_quotes(capsys):
+    def main():
+        raise UserError("a\nb\x1b[31m\udcff" + "n" * 10**5)
+
+    assert run_command(main) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(r"error: a\nb\x1b[31m\udcffnnn") and said.count("\n") == 1
+    assert len(said) < 2100
 
 
 def test_a_link_is_followed(tmp_path):

@@ -106,7 +106,7 @@ def test_board_of_a_user(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(HwConfigError, match="no such hardware description"):
+    with pytest.raises(HwConfigError, match="no such file; shipped are loihi1, loihi2, or name"):
         load_chip(file=tmp_path / "no.toml")
     with pytest.raises(HwConfigError, match="shipped are halapoint, kapohopoint, nahuku"):
         load_board("atlantis")

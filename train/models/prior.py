@@ -29,6 +29,7 @@ from torch import Generator, Tensor
 
 from hw_configs.files import UserError
 from train.layers.integers import WEIGHT_MAX
+from train.torch_file import read_torch
 
 NAME = "prior.pt"
 NOISE = (30, 30, 28, 24, 22, 20, 16, 12)
@@ -95,9 +96,35 @@ class RatePrior:
 
     @classmethod
     def of(cls, state: dict) -> RatePrior:
-        """Inverse of `state`."""
-        return cls(tuple(Stage(*s) for s in state["stages"]), state["channels"], state["bits"],
-                   state["validation_nats"], state["model_sha256"])
+        """Inverse of `state`.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is no such state.
+        """
+        prior = cls(tuple(Stage(*s) for s in state["stages"]), state["channels"], state["bits"],
+                    state["validation_nats"], state["model_sha256"])
+        prior._check()
+        return prior
+
+    def _check(self) -> None:
+        """Raises:
+            ValueError: the stages do not fit together.
+        """
+        size = 0
+        plain = {int: self.bits, float: self.validation_nats, str: self.model_sha256}
+        if not self.stages or any(type(value) is not kind for kind, value in plain.items()):
+            raise ValueError("no stages, or an entry of another type")
+        for stage in self.stages:
+            out = stage.bias.numel()
+            if (stage.weight.dtype, stage.bias.dtype) != (torch.int32, torch.int32) or (
+                    tuple(stage.weight.shape) != (out, size + self.bits)
+                    or stage.bias.ndim != 1):
+                raise ValueError(f"a stage of shape {tuple(stage.weight.shape)}, expected int32 "
+                                 f"({out}, {size + self.bits})")
+            size = out
+        if self.channels.dtype != torch.int64 or sorted(self.channels.tolist()) != list(
+                range(size)):
+            raise ValueError(f"channels are no order of 0 to {size - 1}")
 
 
 def halve(codes: Tensor, levels: int, generator: Generator) -> Tensor:
@@ -275,10 +302,11 @@ def load_prior(model: Path, sha256: str) -> RatePrior | None:
     if not path.is_file():
         return None
     try:
-        prior = RatePrior.of(torch.load(path, weights_only=True))
-    except Exception as error:  # torch.load may raise anything on damaged bytes
-        raise UserError(f"{path}: not a prior of fit-prior ({type(error).__name__}); fit it again, "
-                        "or remove it") from None
+        prior = RatePrior.of(read_torch(path, "one of fit-prior"))
+    except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
+        why = error if isinstance(error, ValueError) else type(error).__name__
+        raise UserError(f"{path}: not a prior of fit-prior ({why}); fit it again, or remove it"
+                        ) from None
     if prior.model_sha256 != sha256:
         raise UserError(f"{path}: was fitted to another {model.name} than the one beside it; run "
                         "fit-prior again, or remove it")

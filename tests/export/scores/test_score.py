@@ -295,11 +295,11 @@ def test_table_of_the_models_is_the_command_s():
 
 def test_cost_of_the_shipped_network_is_that_of_the_table():
     """What reports of other networks show beside their own; the file's hash ties it to its file."""
-    from lava_models.cost.estimates import file_sha256
+    from hw_configs.reading import sha256_of
     from lava_models.net.pretrained import PRETRAINED, PRETRAINED_COST
 
     known = json.loads(PRETRAINED_COST.read_text())
-    assert known["net_sha256"] == file_sha256(PRETRAINED)
+    assert known["net_sha256"] == sha256_of(PRETRAINED)
     record = json.loads((Path(__file__).parents[3] / ".readme" / "models.json").read_text())
     row = next(r for r in record["rows"] if (r["kind"], r["form"]) == ("fsvae", "chip"))
     assert known["reconstruction"] == pytest.approx(row["reconstruction"], abs=1e-4)

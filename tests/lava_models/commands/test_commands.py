@@ -190,8 +190,10 @@ def test_network_that_is_not_square(tmp_path):
 
 def test_unwritable_folder(net_path, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="file: is no folder"):
         run_lava_command([str(net_path), "--out", str(tmp_path / "file")])
+    with pytest.raises(UserError, match="cannot be written"):
+        run_lava_command([str(net_path), "--out", str(tmp_path / "file" / "out")])
 
 
 def test_misspelt_option_names_the_nearest(net_path, capsys):

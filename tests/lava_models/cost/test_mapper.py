@@ -288,7 +288,7 @@ IN = 'name = "n"\n[[layers]]\nname = "in"\nkind = "input"\nshape = [8]\non_chip 
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("name = ", "not a readable description"),
+    ("name = ", "not valid TOML"),
     (IN + 'colour = "red"', "layers[0]: colour: unknown key"),
     (IN + '[[layers]]\nname = "in"\nkind = "dense"\nshape = [2]', "in: occurs twice"),
     (IN + '[[layers]]\nname = "a"\nkind = "lstm"\nshape = [2]', "a: kind 'lstm', known are input"),

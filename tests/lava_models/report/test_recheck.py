@@ -14,9 +14,9 @@ import loihi_double
 import numpy as np
 import pytest
 
+from hw_configs.reading import sha256_of
 from lava_models.commands.energy_report import energy_report_command
 from lava_models.commands.run_lava import run_lava_command
-from lava_models.cost.estimates import file_sha256
 from lava_models.net.hdf5 import write_net
 from lava_models.report.record import write_report
 
@@ -200,7 +200,7 @@ def test_changed_pixel(copied, capsys, mode, hashed):
     _change_pixel(copied / mode)
     if hashed:
         _rewrite(copied / mode, lambda record: record["outputs"].update(
-            {"images.npy": file_sha256(copied / mode / "images.npy")}))
+            {"images.npy": sha256_of(copied / mode / "images.npy")}))
     assert energy_report_command(["check", str(copied / mode)]) == 1
     said = capsys.readouterr().out
     assert "images.npy: sample 1 is not what the reference gives" in said
@@ -225,7 +225,7 @@ def test_counts_and_record_doubled_together(copied, capsys):
     with np.load(folder / "counts.npz") as file:
         np.savez_compressed(folder / "counts.npz", **{k: 2 * file[k] for k in file.files})
     _rewrite(folder, lambda record: record["inputs"].update(
-        {"counts_sha256": file_sha256(folder / "counts.npz")}))
+        {"counts_sha256": sha256_of(folder / "counts.npz")}))
     assert energy_report_command(["check", str(folder)]) == 1
     said = capsys.readouterr().out
     assert "seed and samples: seed 5, 3 samples: random_bits.cells would have other" in said
@@ -237,7 +237,7 @@ def test_counts_of_another_network(copied, capsys):
     folder = copied / "generate"
     np.savez_compressed(folder / "counts.npz", nothing=np.zeros(3))
     _rewrite(folder, lambda record: record["inputs"].update(
-        {"counts_sha256": file_sha256(folder / "counts.npz")}))
+        {"counts_sha256": sha256_of(folder / "counts.npz")}))
     assert energy_report_command(["check", str(folder)]) == 1
     assert "counts: counts.npz is not of this network and mode" in capsys.readouterr().out
 

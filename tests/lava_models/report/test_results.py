@@ -10,9 +10,9 @@ import pytest
 
 import lava_models.report.results as results
 from hw_configs.files import UserError
+from hw_configs.reading import sha256_of
 from lava_models.commands.energy_report import energy_report_command
 from lava_models.commands.run_lava import run_lava_command
-from lava_models.cost.estimates import file_sha256
 from lava_models.net.hdf5 import write_net
 
 
@@ -51,9 +51,9 @@ def _seed(folder) -> int | None:
     if not report.exists():
         return None
     record = json.loads(report.read_text())
-    assert file_sha256(folder / "counts.npz") == record["inputs"]["counts_sha256"]
+    assert sha256_of(folder / "counts.npz") == record["inputs"]["counts_sha256"]
     for name, wanted in record["outputs"].items():
-        assert file_sha256(folder / name) == wanted
+        assert sha256_of(folder / name) == wanted
     assert f"seed {record['run']['seed']}" in (folder / "report" / "report.md").read_text()
     assert f"seed {record['run']['seed']}" in (folder / "report" / "report.html").read_text()
     return record["run"]["seed"]
