@@ -194,8 +194,10 @@ def misfit_of_run(state: dict, model: Model, optimizer: torch.optim.Optimizer) -
             torch.Generator().set_state(latents.contiguous())
     except RuntimeError:
         return "'latents' is no state of a generator"
-    return _misfit(model.state_dict(), state["model"]) or _misfit_of_optimizer(
-        state["optimizer"], optimizer)
+    misfit = _misfit(model.state_dict(), state["model"])
+    if misfit is None and not all(torch.isfinite(v).all() for v in state["model"].values()):
+        misfit = "a weight is not finite"
+    return misfit or _misfit_of_optimizer(state["optimizer"], optimizer)
 
 
 def _misfit_of_optimizer(found: dict, optimizer: torch.optim.Optimizer) -> str | None:
