@@ -141,6 +141,10 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
+BROKEN_PIPE = 141
+"""As a shell has it: 128 + SIGPIPE."""
+
+
 def run_command(main: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run a command: a `UserError`, Ctrl-C, SIGTERM or SIGHUP ends it in one line and a non-zero
     code.
@@ -162,6 +166,9 @@ def run_command(main: Callable[[], int | None], interrupted: str = "interrupted"
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read it has enough: `... --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor when Python flushes
+        return BROKEN_PIPE
 
 
 def _one_line(text: str) -> str:

@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
 from hw_configs.files import (
+    BROKEN_PIPE,
     UserError,
     check_replaceable,
     replacing,
@@ -93,3 +95,16 @@ def test_signals_end_a_command_in_one_line(number, capsys):
     assert run_command(main, "stopped; nothing is lost") == 130
     assert capsys.readouterr().err == "stopped; nothing is lost\n"
     assert before == {n: signal.getsignal(n) for n in before}
+
+
+def test_a_reader_that_has_enough():
+    """`command | head`: no traceback."""
+    code = ("from hw_configs.files import run_command; import sys; "
+            "sys.exit(run_command(lambda: [print('x' * 80) for _ in range(100_000)] and 0))")
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+    run.stdout.readline()
+    run.stdout.close()
+    assert run.stderr.read() == ""
+    run.stderr.close()
+    assert run.wait(timeout=60) == BROKEN_PIPE
