@@ -49,8 +49,8 @@ def _fits(q, input_max: int) -> None:
 def test_everything_fits(seed, input_max_and_most, data):
     """What ten levels of every weight and threshold leave room for is never refused: the port takes
     32 767 of 20 * input_max * (sum of weights / largest), bias and threshold 4 094 and 131 071 of
-    20 * input_max / largest times theirs. So few inputs keep the sum over the largest, some .8 / 2.8
-    of their number, well below that."""
+    20 * input_max / largest times theirs. So few inputs keep that sum well below it: some .8 / 2.8
+    of their number."""
     input_max, most = input_max_and_most
     spread = data.draw(st.floats(0.02, 0.1))
     bias = spread * data.draw(st.floats(0, 25 / input_max))
