@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import shutil
@@ -61,14 +62,47 @@ def start(process, config) -> None:
     """
     _check_sockets_fit(tempfile.gettempdir())
     try:
-        executable = process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
-        with interrupts_here_only(), children_end_with_us():
+        with models_found_once():
+            executable = process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
+        with interrupts_here_only(), children_end_with_us(), nothing_to_collect():
             process.create_runtime(executable=executable)
     except BaseException:
         if process.runtime is not None:
             with contextlib.suppress(Exception):  # half started: some parts are not there yet
                 abandon(process.runtime)
         raise
+
+
+@contextlib.contextmanager
+def models_found_once() -> Iterator[None]:
+    """Lava's compiler looks for the models of each process by running every file beside its class
+    anew, half of the time that a graph takes to start. Inside, it does so once for each class."""
+    from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
+
+    search, found = ProcGroupDiGraphs._find_proc_models, {}
+
+    def find(proc) -> list:
+        kind = type(proc)
+        if kind not in found:
+            found[kind] = search(proc)
+        return list(found[kind])
+
+    ProcGroupDiGraphs._find_proc_models = staticmethod(find)
+    try:
+        yield
+    finally:
+        ProcGroupDiGraphs._find_proc_models = staticmethod(search)
+
+
+@contextlib.contextmanager
+def nothing_to_collect() -> Iterator[None]:
+    """Processes forked inside leave what they share with this one to itself: each would go through
+    all of it for garbage, and thereby copy it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 SOCKET_NAME = 107
