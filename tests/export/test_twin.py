@@ -211,7 +211,7 @@ def test_a_wrong_stage_of_a_fitted_prior_is_named(rates, stage, name):
 # --- what the command makes of it ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("accept", [False, True])
+@pytest.mark.parametrize("accept", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_error_that_grows_too_much_is_refused(digits_run, tmp_path, monkeypatch, capsys, accept):
     monkeypatch.setattr("export.prove.deployment_error",
                         lambda *_: DeploymentError(0.1, 0.2, images=16, draws=1))

@@ -39,7 +39,8 @@ def test_runs_when_no_file_is_named(tmp_path, capsys):
     assert images.shape == (2, 1, 32, 32) and images.std() > 0.2
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mnist"])
+@pytest.mark.parametrize("name", [
+    "mnist", pytest.param("fashion-rate", marks=pytest.mark.slow)])
 def test_runs_by_name(name, tmp_path, monkeypatch, capsys):
     """Where no file of that name lies; results go to a folder of that name."""
     monkeypatch.chdir(tmp_path)

@@ -132,7 +132,8 @@ def test_a_temporary_folder_without_room_for_sockets(net_factory, tmp_path, monk
         run_graph(net, "generate", ChipBits.of(net, "generate", 0), 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *(
+    pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))])
 def test_stopped(run, net_factory, tmp_path, number):
     """In the middle of a run: what is finished is saved, nothing stays behind, no traceback."""
     run.signal_all(number)
