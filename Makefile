@@ -44,11 +44,12 @@ demo: setup
 	@echo "latent spikes:       $(RUN)/reconstruct/latents.png $(RUN)/generate/latents.png"
 	@echo "reports:             $(RUN)/reconstruct/report/report.html $(RUN)/generate/report/report.html"
 
+# By file: what the tests of a file share is made once.
 test: lint
-	$(PY) -m pytest -q -n 2
+	$(PY) -m pytest -q -n 2 --dist loadfile
 
 test-all: lint
-	$(PY) -m pytest -q -n 2 -m ""
+	$(PY) -m pytest -q -n 2 --dist loadfile -m ""
 
 # Damaged files of every kind, each given to the command that reads it: ten minutes.
 fuzz: setup

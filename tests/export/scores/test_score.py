@@ -153,6 +153,7 @@ def test_chip_row_is_the_reference(scored):
     assert sum(f"| {over_neurons:.3f} |" in line for line in lines) >= 1
 
 
+@pytest.mark.slow
 def test_post_training_row_is_the_float_model_s_export(scored, tmp_path):
     """Not the fine-tuned network's: what export-netx makes of the model it started from."""
     shutil.copy(scored / "model.pt", tmp_path / "model.pt")

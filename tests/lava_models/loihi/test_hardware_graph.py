@@ -27,8 +27,8 @@ def _images(net, samples):
 
 
 @pytest.mark.parametrize(("mode", "lag", "convolutions"), [
-    ("generate", 1, "unrolled"), ("reconstruct", 1, "unrolled"), ("reconstruct", 2, "shared"),
-    ("generate", 4, "shared")])
+    ("generate", 1, "unrolled"), ("reconstruct", 2, "shared"), ("generate", 4, "shared"),
+    pytest.param("reconstruct", 1, "unrolled", marks=pytest.mark.slow)])
 def test_hardware_graph_equals_the_reference(extension, net_factory, mode, lag, convolutions):
     net = net_factory(lag=lag)
     bits = ChipBits.of(net, mode, 4)
@@ -45,7 +45,8 @@ def test_hardware_graph_equals_the_reference(extension, net_factory, mode, lag, 
     assert loihi_double.CompilerOptions.show_resource_count
 
 
-@pytest.mark.parametrize("mode", ["generate", "reconstruct"])
+@pytest.mark.parametrize("mode", [
+    "generate", pytest.param("reconstruct", marks=pytest.mark.slow)])
 def test_late_adapters(monkeypatch, net_factory, mode):
     """Adapters that take two timesteps: equal with --input-delay 2, and the verdict says so."""
     loihi_double.install(monkeypatch, delay=2)

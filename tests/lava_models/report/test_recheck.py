@@ -308,8 +308,10 @@ def test_poisson(poisson_net_factory, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "delay"), [
-    (["--mode", "generate"], 0), (["--mode", "reconstruct", "--hold"], 0),
-    (["--mode", "reconstruct", "--input-delay", "2"], 2)], ids=["generate", "held", "delayed"])
+    pytest.param(["--mode", "generate"], 0, marks=pytest.mark.slow, id="generate"),
+    pytest.param(["--mode", "reconstruct", "--hold"], 0, id="held"),
+    pytest.param(["--mode", "reconstruct", "--input-delay", "2"], 2, marks=pytest.mark.slow,
+                 id="delayed")])
 def test_of_a_chip(run, tmp_path, monkeypatch, capsys, options, delay):
     """Held images, and a first sample that is not the stream's first, are known to the record."""
     loihi_double.install(monkeypatch, delay=delay)
