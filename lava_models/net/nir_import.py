@@ -91,7 +91,7 @@ class _Node:
 
     def array(self, name: str) -> np.ndarray:
         value = self._values(name)
-        if not np.issubdtype(value.dtype, np.number) or not np.isfinite(value).all():
+        if value.dtype.kind not in "iuf" or not np.isfinite(value).all():
             raise self.error(name, f"holds {value.dtype}, expected finite numbers")
         return value.astype(np.float64)
 

@@ -144,6 +144,7 @@ def test_the_package_nir_reads_and_writes_the_same(tmp_path):
 @pytest.mark.parametrize(("change", "message"), [
     ({"lif1": {"v_reset": np.full((3, 8, 8), 0.5)}}, r"lif1 \(LIF\): v_reset: .* resets to 0"),
     ({"lif1": {"tau": np.linspace(1, 2, 192) * 1e-3}}, r"lif1 \(LIF\): tau: .* has one for all"),
+    ({"lif1": {"tau": np.full((3, 8, 8), 1e-3 + 0j)}}, r"lif1 \(LIF\): tau: holds complex128"),
     ({"lif1": {"type": "Threshold"}}, r"lif1 \(Threshold\): type: known are Input, Output"),
     ({"fc": {"bias": np.ones(6)}}, r"cuba \(CubaLIF\): tau_syn: a bias before it is filtered"),
     ({"li": {"tau": np.full(2, 1e-5)}}, r"li \(LI\): tau: 1e-05 is less than the timestep"),
