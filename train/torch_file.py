@@ -5,6 +5,7 @@ tensor is larger than what the file holds of it.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def read_torch(path: Path, expected: str, missing: str = "", *, checksums: bool 
     if checksums:
         _check_archive(path, expected)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of torch's own about what it then refuses
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler raises whatever the bytes it meets lead to
         unsafe = isinstance(error, pickle.UnpicklingError) and (
             "Unsupported" in str(error) or "weights_only" in str(error).lower())
