@@ -4,7 +4,7 @@
 descriptions with published results, which the mapper and the energy model are checked against.
 """
 
-from hw_configs.loader import (
+from hw_configs.hardware import (
     Board,
     Chip,
     CoreLimits,
@@ -16,6 +16,8 @@ from hw_configs.loader import (
     Quantity,
     Reading,
     Timing,
+)
+from hw_configs.loader import (
     load_board,
     load_chip,
     load_constants,

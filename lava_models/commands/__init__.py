@@ -8,6 +8,7 @@ Heavy imports are inside the functions here, so that --help is quick.
 - run_netx: NetxCommand, run_netx
 - run_netx_loihi: run_netx_loihi
 - energy_report: energy_report_command
+- fit_network: fit_network
 - nir: import_command, export_command
 - random_bits_battery: battery_command
 - test_images: load_images

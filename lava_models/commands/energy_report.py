@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from hw_configs.files import UserError, check_replaceable, replacing, run_command
+from hw_configs.files import UserError, run_command
 from hw_configs.reading import sha256_of
 from lava_models.net.pretrained import PRETRAINED
 from lava_models.report.file_names import file_of
@@ -82,8 +81,6 @@ class Command:
 
 NETX = "netx"
 """The mode of a record of any NetX file but a model.net."""
-TIMESTEPS = 64
-"""Per sample, assumed of a network whose file does not say."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,9 @@ def energy_report_command(arguments: list[str]) -> int:
     if command.fit is not None:
         if command.compare is not None:
             raise UserError("--compare: compares two runs; it does not go with --fit")
-        return _fit(command)
+        from lava_models.commands.fit_network import fit_network
+
+        return fit_network(command)
     if any(x is not None for x in (command.rate, command.describe, command.timesteps,
                                    command.minimise)):
         raise UserError("--rate, --timesteps, --minimise and --describe go with --fit; a run has "
@@ -345,78 +344,3 @@ def _compare(command: Command) -> int:
 # --- a network before any run -----------------------------------------------------------------
 
 
-def _fit(command: Command) -> int:
-    from lava_models.commands.console import make_console
-    from lava_models.cost.ann import work_of_network
-    from lava_models.cost.baselines import break_even_text, quantised_ann
-    from lava_models.cost.describe import to_toml
-    from lava_models.cost.estimates import (
-        cost_at_rate,
-        energy_section,
-        fit_section,
-        load_hardware,
-        place_described,
-        time_section,
-    )
-    from lava_models.cost.forms import form_of
-    from lava_models.cost.networks import read_network
-    from lava_models.net.netx import NetxOptions
-    from lava_models.report.render import fit_to_terminal
-    from lava_models.report.rows import interval
-
-    if command.rate is not None and not 0 <= command.rate <= 1:
-        raise UserError(f"--rate {command.rate}: expected 0 to 1 spikes per neuron and timestep")
-    if command.timesteps is not None and command.timesteps < 1:
-        raise UserError(f"--timesteps {command.timesteps}: expected at least 1")
-    if command.describe is not None:
-        check_replaceable(command.describe)
-    console = make_console()
-    if command.minimise and command.convolutions:
-        raise UserError(f"--minimise {command.minimise}: chooses the form of every convolution; "
-                        "leave out --convolutions")
-    network = read_network(command.fit, command.mode, command.compiler, NetxOptions(
-        num_layers=command.num_layers, input_shape=command.input_shape))
-    hardware = load_hardware(command.hw, command.constants, command.convolutions)
-    timesteps, per_tick = (1, "") if command.rate is None else _timing(command)
-    best = place_described(network, hardware, command.minimise or "cores", command.rate,
-                           timesteps)
-    console.print(f"{network.name}: modelled, not run on hardware")
-    console.print(fit_to_terminal(fit_section(best, None, form_of(best.network))))
-    if command.rate is not None:
-        cost = cost_at_rate(best, command.rate, timesteps, hardware)
-        energy, time = energy_section(cost), time_section(cost)
-        step = {**time["chip_timestep_us"],
-                **{k: time["chip_timestep_us"][k] * 1e-6 for k in ("value", "low", "high")}}
-        console.print(
-            f"at an assumed {command.rate:g} spikes per neuron and timestep{per_tick}, {timesteps} "
-            f"timesteps per sample:\n  energy per sample {interval(energy['over_all_sets_j'], 'J')}"
-            f" over all sets of constants\n  timestep at least {interval(step, 's')}")
-        ann = quantised_ann(work_of_network(network, timesteps))["energy_per_sample_j"]
-        console.print("  is it worth it: " + break_even_text(
-            energy["dynamic_by_kind_j"], ann, command.rate, "timestep"))
-    if command.describe is not None:
-        shown = dataclasses.replace(best.network, name=network.name)
-        with replacing(command.describe) as file:
-            file.write_text(to_toml(shown), "utf-8")
-        console.print(f"description: {command.describe}")
-    return 0 if best.fits else 1
-
-
-def _timing(command: Command) -> tuple[int, str]:
-    """(timesteps per sample, the rate per tick in words where the file knows ticks).
-
-    Raises:
-        UserError: --timesteps is not what the file says.
-    """
-    from lava_models.cost.networks import is_model_net
-    from lava_models.net.hdf5 import read_net
-    from lava_models.net.program import schedule_for
-
-    if not is_model_net(command.fit):
-        return command.timesteps or TIMESTEPS, ""
-    schedule = schedule_for(read_net(command.fit), command.mode)
-    if command.timesteps not in (None, schedule.period):
-        raise UserError(f"--timesteps {command.timesteps}: {command.fit} takes {schedule.period} "
-                        f"per sample in mode {command.mode}; leave the option out")
-    return schedule.period, (f" ({command.rate * schedule.dilation:g} per tick of "
-                             f"{schedule.dilation} timesteps)")

@@ -9,6 +9,7 @@
 - populations: Population, Connection, Host, Neurons, Draw, Relays, Gates, Latches, RingNeurons
 - program: Program, build_program, schedule_for
 - netx_layers: NetxLayer, DenseSynapses, ConvSynapses, Cuba, Delta, SigmaDelta, Sigma, stock_weights
+- netx_entry: LayerEntry
 - netx: NetxFile, NetxOptions, read_netx
 - netx_write: write_netx
 - nir_import: read_nir, Imported, TIMESTEP

@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 from hw_configs.files import UserError
-from hw_configs.reading import MOST_NEURONS
-from lava_models.net.hdf5_input import LFS, entry_of, open_hdf5, values_of
+from lava_models.net.hdf5_input import LFS, entry_of, open_hdf5
+from lava_models.net.netx_entry import LayerEntry
 from lava_models.net.netx_layers import (
     DECAY_ONE,
     ConvSynapses,
@@ -133,7 +133,7 @@ class _Reader:
         if self.options.num_layers is not None:
             count = min(count, self.options.num_layers)
         for i in range(count):
-            self._entry(_Entry(self.group, i, self.path), i >= self.options.skip_layers)
+            self._entry(LayerEntry(self.group, i, self.path), i >= self.options.skip_layers)
         if not self.layers:
             raise UserError(f"{self.path}: no layer with neurons among the {count} read")
         first = self.layers[0]
@@ -146,7 +146,7 @@ class _Reader:
         return NetxFile(self.path.name, shape, tuple(self.layers), self.options,
                         tuple(self.notes))
 
-    def _entry(self, entry: _Entry, kept: bool) -> None:
+    def _entry(self, entry: LayerEntry, kept: bool) -> None:
         if entry.type == "flatten":
             self.shape = self.shape and (math.prod(self.shape),)
             return
@@ -178,7 +178,7 @@ class _Reader:
 
     # --- layers ---
 
-    def _input(self, entry: _Entry) -> NetxLayer:
+    def _input(self, entry: LayerEntry) -> NetxLayer:
         if self.layers:
             raise entry.error("type", "an input layer that is not the first")
         shape = entry.shape
@@ -187,7 +187,7 @@ class _Reader:
         return NetxLayer(entry.name, entry.type, shape, self._neuron(entry, is_input=True),
                          np.zeros(math.prod(shape), np.int32), None, transform=transform)
 
-    def _dense(self, entry: _Entry) -> NetxLayer:
+    def _dense(self, entry: LayerEntry) -> NetxLayer:
         if entry.has("weight/imag"):
             raise entry.error("weight/imag", "complex weights, which are for resonate-and-fire "
                               "neurons; these are not supported")
@@ -198,7 +198,7 @@ class _Reader:
         return NetxLayer(entry.name, entry.type, (size,), neuron,
                          self._bias(entry, (size,), neuron), made, recurrent)
 
-    def _matrices(self, entry: _Entry, size: int) -> tuple[DenseSynapses, DenseSynapses | None]:
+    def _matrices(self, entry: LayerEntry, size: int) -> tuple[DenseSynapses, DenseSynapses | None]:
         """From the layer before, and from its own neurons; NetX scales both by one exponent."""
         weight = entry.matrix("weight", size)
         before = math.prod(self.shape) if self.shape else weight.shape[1]
@@ -231,7 +231,7 @@ class _Reader:
             return made, None
         return made, dataclasses.replace(made, weight=stored[:, weight.shape[1]:])
 
-    def _delay(self, entry: _Entry, shape: tuple[int, int]) -> np.ndarray | None:
+    def _delay(self, entry: LayerEntry, shape: tuple[int, int]) -> np.ndarray | None:
         if not entry.has("delay"):
             return None
         delay = entry.whole("delay")
@@ -247,7 +247,7 @@ class _Reader:
                               f"({shape[0]}), per input ({shape[1]}) or per weight")
         return np.broadcast_to(delay.astype(np.int64), shape)
 
-    def _conv(self, entry: _Entry) -> NetxLayer:
+    def _conv(self, entry: LayerEntry) -> NetxLayer:
         made = self._kernel(entry)
         if made.shape != entry.shape:
             raise entry.error("shape", f"{entry.shape}, but weights, strides and paddings make "
@@ -260,7 +260,7 @@ class _Reader:
         return NetxLayer(entry.name, entry.type, made.shape, neuron,
                          self._bias(entry, made.shape, neuron), made)
 
-    def _kernel(self, entry: _Entry) -> ConvSynapses:
+    def _kernel(self, entry: LayerEntry) -> ConvSynapses:
         if self.shape is None:
             raise entry.error("shape", "the file does not say what comes in; give "
                               "--input-shape X Y CHANNELS")
@@ -281,7 +281,7 @@ class _Reader:
         return ConvSynapses(weight.astype(np.int32), bits_of(weight), self.shape, **pairs,
                             groups=groups, graded=self.graded)
 
-    def _bias(self, entry: _Entry, shape: tuple[int, ...], neuron: NetxNeuron) -> np.ndarray:
+    def _bias(self, entry: LayerEntry, shape: tuple[int, ...], neuron: NetxNeuron) -> np.ndarray:
         size = math.prod(shape)
         if not entry.has("bias"):
             return np.zeros(size, np.int32)
@@ -301,7 +301,7 @@ class _Reader:
 
     # --- neurons ---
 
-    def _neuron(self, entry: _Entry, is_input: bool = False) -> NetxNeuron:
+    def _neuron(self, entry: LayerEntry, is_input: bool = False) -> NetxNeuron:
         kind = entry.text("neuron/type")
         if entry.has("neuron/messageBits"):
             entry.note("neuron/messageBits", "not taken notice of, and stock NetX does not load it")
@@ -329,118 +329,10 @@ class _Reader:
             return SigmaDelta(self._threshold(entry), self.options.spike_exp)
         raise entry.error("neuron/type", f"{kind!r}; supported are CUBA, LOIHI and SDNN")
 
-    def _threshold(self, entry: _Entry) -> int:
+    def _threshold(self, entry: LayerEntry) -> int:
         value = entry.whole_at("neuron/vThMant")
         if not 0 <= value < 1 << 25:
             raise entry.error("neuron/vThMant", f"{value}, expected 0 to {(1 << 25) - 1}")
         return value
 
 
-class _Entry:
-    """One entry of /layer; whatever is wrong with it is said with its number, type and field."""
-
-    def __init__(self, group: h5py.Group, number: int, path: Path) -> None:
-        self.path, self.number = path, number
-        self.name = f"layer.{number}"
-        self.type = "?"
-        self.notes: list[str] = []
-        try:
-            entry = entry_of(group, str(number))
-        except ValueError as error:
-            raise UserError(f"{path}: /layer/{number} {error}") from None
-        if not isinstance(entry, h5py.Group):
-            raise UserError(f"{path}: /layer/{number} is missing; {len(group)} layers were "
-                            "expected to be numbered from 0")
-        self.group = entry
-        self.type = self.text("type")
-
-    def error(self, field: str, what: str) -> UserError:
-        return UserError(f"{self.path}: /layer/{self.number} ({self.type}): {field}: {what}")
-
-    def note(self, field: str, what: str) -> None:
-        self.notes.append(f"{self.name} ({self.type}): {field}: {what}")
-
-    def has(self, field: str) -> bool:
-        return field in self.group
-
-    def _value(self, field: str) -> np.ndarray:
-        try:
-            found = entry_of(self.group, field)
-            if not isinstance(found, h5py.Dataset):
-                raise self.error(field, "is missing")
-            return values_of(found)
-        except ValueError as error:
-            raise self.error(field, str(error)) from None
-
-    def text(self, field: str) -> str:
-        value = np.ravel(self._value(field))
-        of = value[0] if value.size else b""
-        return of.decode("ascii", "replace") if isinstance(of, bytes) else str(of)
-
-    def array(self, field: str) -> np.ndarray:
-        value = self._value(field)
-        if not value.size or not (np.issubdtype(value.dtype, np.number)
-                                  or value.dtype == bool) or np.iscomplexobj(value):
-            raise self.error(field, f"holds {value.dtype} of shape {value.shape}, expected numbers")
-        if not np.isfinite(value).all():
-            raise self.error(field, "holds numbers that are not finite")
-        return value
-
-    def whole(self, field: str) -> np.ndarray:
-        """Cut to whole numbers, int64, as NetX does."""
-        value = self.array(field)
-        reach = max(-float(value.min()), float(value.max()))
-        if reach >= 2**31:
-            raise self.error(field, f"reaches {reach:g}, expected less than 2^31")
-        whole = value.astype(np.int64)
-        if not np.array_equal(whole, value):
-            self.note(field, "holds fractions, which stock NetX cuts to whole numbers")
-        return whole
-
-    def matrix(self, field: str, rows: int) -> np.ndarray:
-        """(rows, n); one axis is one, too."""
-        value = self.whole(field)
-        if value.ndim == 1 and value.size % rows == 0:
-            return value.reshape(rows, -1)
-        if value.ndim != 2:
-            raise self.error(field, f"has shape {value.shape}, expected (out, in)")
-        return value
-
-    def number_at(self, field: str, default: float | None = None) -> float:
-        if default is not None and not self.has(field):
-            return default
-        value = self.array(field)
-        if value.size != 1:
-            raise self.error(field, f"has shape {value.shape}, expected one number")
-        return float(value.item())
-
-    def whole_at(self, field: str, default: int | None = None) -> int:
-        """One whole number; a chip's registers hold nothing else."""
-        if default is not None and not self.has(field):
-            return default
-        value = self.number_at(field)
-        if value != int(value):
-            raise self.error(field, f"{value:g}, expected a whole number")
-        return int(value)
-
-    def _axes(self, field: str) -> np.ndarray:
-        """One or a few whole numbers, int64 (n,)."""
-        value = np.ravel(self.array(field))
-        if np.any(value != np.trunc(value)) or np.abs(value).max() >= 2**31:
-            raise self.error(field, f"{value.tolist()}, expected whole numbers")
-        return value.astype(np.int64)
-
-    def pair(self, field: str) -> tuple[int, int]:
-        """(y, x) of a field that holds both, or one number for both."""
-        value = self._axes(field)
-        if value.size not in (1, 2):
-            raise self.error(field, f"has shape {value.shape}, expected (y, x)")
-        return int(value[0]), int(value[-1])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        value = tuple(self._axes("shape")[:4].tolist())
-        if min(value) < 1 or len(value) > 3 or math.prod(value) > MOST_NEURONS:
-            raise self.error("shape", f"{list(value)}, expected (n) or (channel, y, x), of at most "
-                             f"{MOST_NEURONS} neurons")
-        return value
